@@ -1,0 +1,29 @@
+"""What every test stands on: the person's real folders out of reach, and no network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test has a home of its own, and the hub is off."""
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("WORKBENCH_HOME", str(home / "workbench"))
+    monkeypatch.setenv("HF_HOME", str(home / "hf"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.delenv("HF_ENDPOINT", raising=False)
+    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
+
+
+@pytest.fixture()
+def shared_data() -> Path:
+    """Real public data beside the checkout; tests that want it are skipped without it."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("the public data sets (shared/data beside the checkout) are not here")
+    return SHARED_DATA

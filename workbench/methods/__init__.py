@@ -1,0 +1,53 @@
+"""Training methods: one file = one method, and this folder is the list.
+
+A method file holds `METHOD` (what it is and which fields it adds) and `train(session)`, which imports the training
+libraries itself, because it runs in the worker. Importing a method file does nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from workbench.fields import Field, Value
+from workbench.methods.shared import SHARED
+from workbench.registry import Registry
+
+__all__ = ["SHARED", "Method", "Panel", "all_methods", "get", "module"]
+
+Needs = Literal["demonstrations", "pairs"]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One chart of the live screen: metric names drawn together, by their names in `Step` and `Evaluated`."""
+
+    title: str
+    metrics: tuple[str, ...]
+    log: bool = False
+
+
+@dataclass(frozen=True)
+class Method:
+    """What a training method is, as the form, the command line and the live screen need to know it."""
+
+    name: str
+    label: str
+    summary: str
+    """One sentence for the person: when to choose it."""
+    needs: Needs
+    fields: tuple[Field, ...] = ()
+    panels: tuple[Panel, ...] = ()
+    defaults: dict[str, Value] = field(default_factory=dict)
+    """Shared fields whose default differs for this method (DPO wants a smaller rate than SFT)."""
+
+    @property
+    def all_fields(self) -> tuple[Field, ...]:
+        """The shared fields, then the method's own."""
+        return SHARED + self.fields
+
+
+REGISTRY: Registry[Method] = Registry(__name__, "METHOD", "training method")
+get = REGISTRY.get
+all_methods = REGISTRY.all
+module = REGISTRY.module

@@ -1,0 +1,62 @@
+"""The store's schema, as numbered steps. A new step is one function at the end; shipped ones are never edited.
+
+Each step runs in a transaction of its own together with the new `user_version`, so that a crash at any statement
+leaves either the old schema or the new one.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+
+
+def _first(db: sqlite3.Connection) -> None:
+    """Prompts, demonstrations, completions, rankings, remarks and imports."""
+    for statement in (
+        "CREATE TABLE project (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
+        "CREATE TABLE imports (id INTEGER PRIMARY KEY, path TEXT NOT NULL, layout TEXT NOT NULL, sha256 TEXT NOT NULL UNIQUE,"
+        " rows_ok INTEGER NOT NULL, rejected TEXT NOT NULL, added TEXT NOT NULL, created REAL NOT NULL)",
+        "CREATE TABLE prompts (id INTEGER PRIMARY KEY, turns TEXT NOT NULL, digest TEXT NOT NULL UNIQUE, answer TEXT,"
+        " kind TEXT NOT NULL DEFAULT '', split TEXT NOT NULL DEFAULT 'train', import_id INTEGER REFERENCES imports,"
+        " created REAL NOT NULL)",
+        "CREATE TABLE demonstrations (id INTEGER PRIMARY KEY, prompt_id INTEGER NOT NULL REFERENCES prompts,"
+        " text TEXT NOT NULL, origin TEXT NOT NULL, created REAL NOT NULL, undone REAL, UNIQUE (prompt_id, text))",
+        # `job`, `prompt_id`, `n`: the natural key that makes ingesting a run's events twice harmless
+        "CREATE TABLE completions (id INTEGER PRIMARY KEY, prompt_id INTEGER NOT NULL REFERENCES prompts,"
+        " text TEXT NOT NULL, origin_id INTEGER NOT NULL REFERENCES origins, job TEXT NOT NULL, n INTEGER NOT NULL,"
+        " tokens INTEGER NOT NULL, finish TEXT NOT NULL, created REAL NOT NULL, UNIQUE (prompt_id, job, n))",
+        "CREATE TABLE origins (id INTEGER PRIMARY KEY, origin TEXT NOT NULL UNIQUE)",
+        # a ranking is never deleted: undoing it stamps `undone`
+        "CREATE TABLE rankings (id INTEGER PRIMARY KEY, prompt_id INTEGER NOT NULL REFERENCES prompts, judge TEXT NOT NULL,"
+        " shown TEXT NOT NULL, tiers TEXT NOT NULL, verdict TEXT NOT NULL, unacceptable TEXT NOT NULL, seed INTEGER NOT NULL,"
+        " seconds REAL NOT NULL, created REAL NOT NULL, undone REAL)",
+        "CREATE INDEX rankings_by_prompt ON rankings (prompt_id, judge) WHERE undone IS NULL",
+        # flags and notes, on a prompt's shown completions, with or without a vote
+        "CREATE TABLE remarks (id INTEGER PRIMARY KEY, prompt_id INTEGER NOT NULL REFERENCES prompts, kind TEXT NOT NULL,"
+        " shown TEXT NOT NULL, text TEXT NOT NULL, created REAL NOT NULL, undone REAL)",
+        "CREATE INDEX remarks_by_prompt ON remarks (prompt_id) WHERE undone IS NULL",
+    ):
+        db.execute(statement)
+
+
+STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first,)
+"""In order; the schema's version is how many have been taken."""
+
+
+def version(db: sqlite3.Connection) -> int:
+    """How many steps the database has taken."""
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
+def migrate(db: sqlite3.Connection) -> None:
+    """Takes the steps that the database lacks. `db` is in autocommit mode."""
+    for number in range(version(db), len(STEPS)):
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            if version(db) == number:  # another process may have migrated while we waited for the lock
+                STEPS[number](db)
+                db.execute(f"PRAGMA user_version = {number + 1}")
+            db.execute("COMMIT")
+        except BaseException:
+            db.execute("ROLLBACK")
+            raise

@@ -1,0 +1,218 @@
+"""Prompts, demonstrations, imports and completions. Text is stored as it came."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from workbench.errors import ProjectError
+from workbench.events import Completed
+from workbench.records import (
+    Completion,
+    Demonstration,
+    ImportReport,
+    NewPrompt,
+    Origin,
+    Prompt,
+    Ranking,
+    Split,
+    turns_to_json,
+)
+from workbench.store.database import Database
+from workbench.store.rankings import PROMPT, insert_ranking, prompt_of
+
+
+class Texts(Database):
+    """What goes into a model and what comes out of it."""
+
+    # -- prompts and demonstrations
+
+    def add_import(
+        self,
+        report: ImportReport,
+        prompts: Sequence[NewPrompt],
+        answers: Sequence[tuple[int, str]] = (),
+        preferences: Sequence[tuple[int, str, str]] = (),
+    ) -> None:
+        """A whole file in one transaction. `answers` are (index into `prompts`, text) demonstrations, `preferences`
+        (index, chosen, rejected). A ProjectError where the same file was imported before."""
+        now = time.time()
+        if self._rows("SELECT 1 FROM imports WHERE sha256 = ?", (report.sha256,)):
+            raise ProjectError(
+                f"{Path(report.path).name} has been imported already.", "Nothing was added a second time."
+            )
+        with self._write() as db:
+            import_id = db.execute(
+                "INSERT INTO imports (path, layout, sha256, rows_ok, rejected, added, created) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    report.path,
+                    report.layout,
+                    report.sha256,
+                    report.rows_ok,
+                    json.dumps(report.rejected),
+                    json.dumps(report.added),
+                    now,
+                ),
+            ).lastrowid
+            ids = [self._prompt_id(db, prompt, now, import_id) for prompt in prompts]
+            for index, text in answers:
+                db.execute(
+                    "INSERT OR IGNORE INTO demonstrations (prompt_id, text, origin, created) VALUES (?, ?, 'import', ?)",
+                    (ids[index], text, now),
+                )
+            for row, (index, chosen, rejected) in enumerate(preferences):
+                self._add_preference(db, ids[index], (chosen, rejected), f"import {import_id}", row, now)
+
+    def _add_preference(
+        self, db: sqlite3.Connection, prompt_id: int, texts: tuple[str, str], job: str, row: int, now: float
+    ) -> None:
+        origin_id = self._origin_id(db, Origin(base=job, sampler="import"))
+        shown = []
+        for side, text in enumerate(texts):
+            cursor = db.execute(
+                "INSERT INTO completions (prompt_id, text, origin_id, job, n, tokens, finish, created)"
+                " VALUES (?, ?, ?, ?, ?, 0, 'stop', ?)",
+                (prompt_id, _storable(text), origin_id, job, 2 * row + side, now),
+            )
+            shown.append(int(cursor.lastrowid or 0))
+        tiers = tuple((completion_id,) for completion_id in shown)
+        insert_ranking(db, Ranking(0, prompt_id, tuple(shown), tiers, "ranked", job, created=now))
+
+    def add_prompts(self, prompts: Iterable[NewPrompt]) -> list[int]:
+        """Ids of the prompts, old or new. A prompt already there keeps its split and gains an answer it lacked."""
+        now = time.time()
+        with self._write() as db:
+            return [self._prompt_id(db, prompt, now, None) for prompt in prompts]
+
+    def _prompt_id(self, db: sqlite3.Connection, prompt: NewPrompt, now: float, import_id: int | None) -> int:
+        row = db.execute(
+            "INSERT INTO prompts (turns, digest, answer, kind, split, import_id, created) VALUES (?, ?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT (digest) DO UPDATE SET answer = coalesce(answer, excluded.answer) RETURNING id",
+            (
+                json.dumps(turns_to_json(prompt.turns)),
+                prompt.digest,
+                prompt.answer,
+                prompt.kind,
+                prompt.split,
+                import_id,
+                now,
+            ),
+        ).fetchone()
+        return int(row[0])
+
+    def prompts(self, split: Split = "train", *, search: str = "", limit: int = -1, offset: int = 0) -> list[Prompt]:
+        """Prompts in the order they came; `search` keeps those whose text contains it."""
+        return [
+            prompt_of(row)
+            for row in self._rows(
+                f"SELECT {PROMPT} FROM prompts WHERE split = ? AND (? = '' OR instr(lower(turns), lower(?))) ORDER BY id LIMIT ? OFFSET ?",
+                (split, search, search, limit, offset),
+            )
+        ]
+
+    def prompts_to_sample(self, split: Split, *, limit: int = -1) -> list[Prompt]:
+        """Prompts for a sampling run, those with the fewest completions first, then in the order they came."""
+        rows = self._rows(
+            f"SELECT {PROMPT} FROM prompts LEFT JOIN completions c ON c.prompt_id = prompts.id WHERE split = ?"
+            " GROUP BY prompts.id ORDER BY count(c.id), prompts.id LIMIT ?",
+            (split, limit),
+        )
+        return [prompt_of(row) for row in rows]
+
+    def prompt(self, prompt_id: int) -> Prompt:
+        rows = self._rows(f"SELECT {PROMPT} FROM prompts WHERE id = ?", (prompt_id,))
+        if not rows:
+            raise ProjectError(f"There is no prompt {prompt_id} in this project.")
+        return prompt_of(rows[0])
+
+    def add_demonstration(self, prompt_id: int, text: str, origin: str) -> int:
+        """A better answer written by a person (or found elsewhere). Adding it again revives it if it was undone."""
+        with self._write() as db:
+            row = db.execute(
+                "INSERT INTO demonstrations (prompt_id, text, origin, created) VALUES (?, ?, ?, ?)"
+                " ON CONFLICT (prompt_id, text) DO UPDATE SET undone = NULL RETURNING id",
+                (prompt_id, text, origin, time.time()),
+            ).fetchone()
+            return int(row[0])
+
+    def undo_demonstration(self, demonstration_id: int) -> None:
+        with self._write() as db:
+            db.execute("UPDATE demonstrations SET undone = ? WHERE id = ?", (time.time(), demonstration_id))
+
+    def demonstrations(self, *, limit: int = -1, offset: int = 0, search: str = "") -> list[Demonstration]:
+        """Demonstrations of training prompts in the order they came. Held-out prompts never train."""
+        rows = self._rows(
+            f"SELECT d.id, d.text, d.origin, {PROMPT} FROM demonstrations d JOIN prompts ON prompts.id = d.prompt_id"
+            " WHERE d.undone IS NULL AND prompts.split = 'train' AND (? = '' OR instr(lower(turns || d.text), lower(?)))"
+            " ORDER BY d.id LIMIT ? OFFSET ?",
+            (search, search, limit, offset),
+        )
+        return [Demonstration(row[0], prompt_of(row[3:]), row[1], row[2]) for row in rows]
+
+    def imports(self) -> list[ImportReport]:
+        """What was imported, newest first."""
+        rows = self._rows("SELECT path, layout, sha256, rows_ok, rejected, added FROM imports ORDER BY id DESC")
+        return [
+            ImportReport(
+                path=path,
+                layout=layout,
+                sha256=sha,
+                rows_ok=ok,
+                added=json.loads(added),
+                rejected=tuple((line, why) for line, why in json.loads(rejected)),
+            )
+            for path, layout, sha, ok, rejected, added in rows
+        ]
+
+    # -- completions
+
+    def add_completions(self, job: str, origin: Origin, completed: Iterable[Completed]) -> int:
+        """Stores what a sampling run produced and says how many were new; ingesting the same events again adds none."""
+        with self._write() as db:
+            origin_id = self._origin_id(db, origin)
+            before = db.total_changes
+            db.executemany(
+                "INSERT OR IGNORE INTO completions (prompt_id, text, origin_id, job, n, tokens, finish, created)"
+                " SELECT ?, ?, ?, ?, ?, ?, ?, ? WHERE EXISTS (SELECT 1 FROM prompts WHERE id = ?)",
+                (
+                    (c.prompt_id, _storable(c.text), origin_id, job, c.n, c.tokens, c.finish, c.t, c.prompt_id)
+                    for c in completed
+                ),
+            )
+            return db.total_changes - before
+
+    def _origin_id(self, db: sqlite3.Connection, origin: Origin) -> int:
+        text = json.dumps(asdict(origin), sort_keys=True)
+        row = db.execute(
+            "INSERT INTO origins (origin) VALUES (?) ON CONFLICT (origin) DO UPDATE SET origin = excluded.origin"
+            " RETURNING id",
+            (text,),
+        ).fetchone()
+        return int(row[0])
+
+    def completions(self, prompt_id: int, *, job: str | None = None) -> list[Completion]:
+        """A prompt's completions in the order they came, all of them or one sampling run's."""
+        rows = self._rows(
+            "SELECT c.id, c.prompt_id, c.text, o.origin, c.job, c.n, c.tokens, c.finish FROM completions c"
+            " JOIN origins o ON o.id = c.origin_id WHERE c.prompt_id = ? AND (? IS NULL OR c.job = ?) ORDER BY c.id",
+            (prompt_id, job, job),
+        )
+        return [_completion(row) for row in rows]
+
+    def sampled(self, job: str) -> set[tuple[int, int]]:
+        """(prompt_id, n) of a sampling run's stored completions."""
+        return {(int(p), int(n)) for p, n in self._rows("SELECT prompt_id, n FROM completions WHERE job = ?", (job,))}
+
+
+def _storable(text: str) -> str:
+    """SQLite stores UTF-8, which has no lone surrogates: a model's half character becomes a replacement mark."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _completion(row: Sequence[Any]) -> Completion:
+    return Completion(row[0], row[1], row[2], Origin(**json.loads(row[3])), row[4], row[5], row[6], row[7])
