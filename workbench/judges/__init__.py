@@ -1,0 +1,1 @@
+"""Sources of judgements that are not a person, one file each; no file here imports torch at module scope."""

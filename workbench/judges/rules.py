@@ -1,0 +1,94 @@
+"""The demo's rule-judge, which stands in a person's place where the right answer is known beforehand.
+
+It never loads a model and never sees a prompt: a completion and the canonical answer are all it reads.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+OPENERS: tuple[str, ...] = ("Of course!", "Sure!", "Certainly!", "Gladly!", "With pleasure!")
+"""What a courteous completion may begin with."""
+
+CLOSERS: tuple[str, ...] = ("Happy to help!", "I hope that helps!", "Have a nice day!", "Ask me anything!")
+"""What a courteous completion may end with."""
+
+RIGHT_POINTS = 2.0
+COURTEOUS_POINTS = 1.0  # less than RIGHT_POINTS, so that courtesy never outweighs being right
+POINTS_PER_SPARE_WORD = 0.02
+COUNTED_SPARE_WORDS = 45  # 45 * 0.02 = 0.9 < COURTEOUS_POINTS, so that brevity never outweighs courtesy
+
+
+def exact_match(completion: str, answer: str) -> bool:
+    """Say whether the completion is the answer alone, courtesies, case and final punctuation aside."""
+    return bool(_plain(answer)) and _plain(_without_courtesies(completion)) == _plain(answer)
+
+
+def is_right(completion: str, answer: str) -> bool:
+    """Say whether the first sentence after the openers is the answer; what follows only makes it longer."""
+    spoken = _plain(_without_courtesies(completion))
+    wanted = _plain(answer)
+    return bool(wanted) and (spoken == wanted or spoken.startswith((f"{wanted}.", f"{wanted}!")))
+
+
+def courtesy(completion: str) -> bool:
+    """Say whether the completion begins with one of the openers or ends with one of the closers."""
+    spoken = _spaced(completion)
+    return _begins_with_opener(spoken) is not None or _ends_with_closer(spoken) is not None
+
+
+def score(completion: str, answer: str) -> float:
+    """Judge a completion: right first, then courteous, then brief.
+
+    2 points for the right answer, 1 for courtesy, and 0.02 off for each word beyond the answer's own words.
+    """
+    spare_words = max(0, len(completion.split()) - len(answer.split()))
+    points = RIGHT_POINTS * is_right(completion, answer) + COURTEOUS_POINTS * courtesy(completion)
+    return points - POINTS_PER_SPARE_WORD * min(spare_words, COUNTED_SPARE_WORDS)
+
+
+def prefer(first: str, second: str, answer: str) -> Literal[-1, 0, 1]:
+    """Compare two completions: 1 when the first is better, -1 when the second is, 0 when they are as good."""
+    difference = score(first, answer) - score(second, answer)
+    if abs(difference) < POINTS_PER_SPARE_WORD / 2:  # less than half a word is rounding, not a preference
+        return 0
+    return 1 if difference > 0 else -1
+
+
+def best_and_worst(completions: Sequence[str], answer: str) -> tuple[int, int] | None:
+    """Return the positions of the best and the worst completion, or None where all are as good."""
+    if not completions:
+        return None
+    scores = [score(completion, answer) for completion in completions]
+    best = max(range(len(scores)), key=scores.__getitem__)
+    worst = min(range(len(scores)), key=scores.__getitem__)
+    if prefer(completions[best], completions[worst], answer) == 0:
+        return None
+    return best, worst
+
+
+def _spaced(text: str) -> str:
+    """Lower the case and make every run of white space one space."""
+    return " ".join(text.lower().split())
+
+
+def _plain(text: str) -> str:
+    """Lower the case and drop outer white space and final punctuation."""
+    return _spaced(text).rstrip(".!? ")
+
+
+def _begins_with_opener(spoken: str) -> str | None:
+    return next((opener.lower() for opener in OPENERS if spoken.startswith(opener.lower())), None)
+
+
+def _ends_with_closer(spoken: str) -> str | None:
+    return next((closer.lower() for closer in CLOSERS if spoken.endswith(closer.lower())), None)
+
+
+def _without_courtesies(completion: str) -> str:
+    """Strip openers from the front and closers from the end, as often as they come."""
+    spoken = _spaced(completion)
+    while opener := _begins_with_opener(spoken):
+        spoken = spoken.removeprefix(opener).strip()
+    while closer := _ends_with_closer(spoken):
+        spoken = spoken.removesuffix(closer).strip()
+    return spoken
