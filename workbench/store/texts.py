@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sqlite3
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from workbench.records import (
     Split,
     turns_to_json,
 )
-from workbench.store.database import Database
+from workbench.store.database import Database, from_json, storable
 from workbench.store.rankings import PROMPT, insert_ranking, prompt_of
 
 
@@ -38,35 +38,47 @@ class Texts(Database):
         prompts: Sequence[NewPrompt],
         answers: Sequence[tuple[int, str]] = (),
         preferences: Sequence[tuple[int, str, str]] = (),
-    ) -> None:
-        """A whole file in one transaction. `answers` are (index into `prompts`, text) demonstrations, `preferences`
-        (index, chosen, rejected). A ProjectError where the same file was imported before."""
+    ) -> ImportReport:
+        """A whole file in one transaction; the report with what was really new in `added`.
+
+        `answers` are (index into `prompts`, text) demonstrations, `preferences` (index, chosen, rejected). A
+        ProjectError where the same file was imported before.
+        """
         now = time.time()
-        if self._rows("SELECT 1 FROM imports WHERE sha256 = ?", (report.sha256,)):
+        with self._write() as db:
+            import_id = self._begin_import(db, report, now)
+            ids = [self._prompt_id(db, prompt, now, import_id) for prompt in prompts]
+            demonstrations = db.executemany(
+                "INSERT OR IGNORE INTO demonstrations (prompt_id, text, origin, created) VALUES (?, ?, 'import', ?)",
+                ((ids[index], storable(text), now) for index, text in answers),
+            ).rowcount
+            for row, (index, chosen, rejected) in enumerate(preferences):
+                self._add_preference(db, ids[index], (chosen, rejected), f"import {import_id}", row, now)
+            new_prompts = db.execute("SELECT count(*) FROM prompts WHERE import_id = ?", (import_id,)).fetchone()[0]
+            counted = {"prompts": new_prompts, "demonstrations": demonstrations, "preferences": len(preferences)}
+            added = {name: count for name, count in counted.items() if count > 0}
+            db.execute("UPDATE imports SET added = ? WHERE id = ?", (json.dumps(added), import_id))
+        return dataclasses.replace(report, added=added)
+
+    def _begin_import(self, db: sqlite3.Connection, report: ImportReport, now: float) -> int:
+        """Notes the file down; its id. A ProjectError where it is known by its content."""
+        if db.execute("SELECT 1 FROM imports WHERE sha256 = ?", (report.sha256,)).fetchone():
             raise ProjectError(
                 f"{Path(report.path).name} has been imported already.", "Nothing was added a second time."
             )
-        with self._write() as db:
-            import_id = db.execute(
-                "INSERT INTO imports (path, layout, sha256, rows_ok, rejected, added, created) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (
-                    report.path,
-                    report.layout,
-                    report.sha256,
-                    report.rows_ok,
-                    json.dumps(report.rejected),
-                    json.dumps(report.added),
-                    now,
-                ),
-            ).lastrowid
-            ids = [self._prompt_id(db, prompt, now, import_id) for prompt in prompts]
-            for index, text in answers:
-                db.execute(
-                    "INSERT OR IGNORE INTO demonstrations (prompt_id, text, origin, created) VALUES (?, ?, 'import', ?)",
-                    (ids[index], text, now),
-                )
-            for row, (index, chosen, rejected) in enumerate(preferences):
-                self._add_preference(db, ids[index], (chosen, rejected), f"import {import_id}", row, now)
+        cursor = db.execute(
+            "INSERT INTO imports (path, layout, sha256, rows_ok, rejected, added, created)"
+            " VALUES (?, ?, ?, ?, ?, '{}', ?)",
+            (
+                storable(report.path),
+                report.layout,
+                report.sha256,
+                report.rows_ok,
+                json.dumps(report.rejected),
+                now,
+            ),
+        )
+        return int(cursor.lastrowid or 0)
 
     def _add_preference(
         self, db: sqlite3.Connection, prompt_id: int, texts: tuple[str, str], job: str, row: int, now: float
@@ -77,7 +89,7 @@ class Texts(Database):
             cursor = db.execute(
                 "INSERT INTO completions (prompt_id, text, origin_id, job, n, tokens, finish, created)"
                 " VALUES (?, ?, ?, ?, ?, 0, 'stop', ?)",
-                (prompt_id, _storable(text), origin_id, job, 2 * row + side, now),
+                (prompt_id, storable(text), origin_id, job, 2 * row + side, now),
             )
             shown.append(int(cursor.lastrowid or 0))
         tiers = tuple((completion_id,) for completion_id in shown)
@@ -94,10 +106,10 @@ class Texts(Database):
             "INSERT INTO prompts (turns, digest, answer, kind, split, import_id, created) VALUES (?, ?, ?, ?, ?, ?, ?)"
             " ON CONFLICT (digest) DO UPDATE SET answer = coalesce(answer, excluded.answer) RETURNING id",
             (
-                json.dumps(turns_to_json(prompt.turns)),
+                storable(json.dumps(turns_to_json(prompt.turns), ensure_ascii=False)),
                 prompt.digest,
-                prompt.answer,
-                prompt.kind,
+                None if prompt.answer is None else storable(prompt.answer),
+                storable(prompt.kind),
                 prompt.split,
                 import_id,
                 now,
@@ -110,19 +122,31 @@ class Texts(Database):
         return [
             prompt_of(row)
             for row in self._rows(
-                f"SELECT {PROMPT} FROM prompts WHERE split = ? AND (? = '' OR instr(lower(turns), lower(?))) ORDER BY id LIMIT ? OFFSET ?",
+                f"SELECT {PROMPT} FROM prompts WHERE split = ? AND (? = '' OR says(turns, ?))"
+                " ORDER BY id LIMIT ? OFFSET ?",
                 (split, search, search, limit, offset),
             )
         ]
 
     def prompts_to_sample(self, split: Split, *, limit: int = -1) -> list[Prompt]:
-        """Prompts for a sampling run, those with the fewest completions first, then in the order they came."""
+        """Prompts for a sampling run: those with the fewest completions first, of these the ones nobody has answered
+        with a demonstration, then in the order they came."""
         rows = self._rows(
-            f"SELECT {PROMPT} FROM prompts LEFT JOIN completions c ON c.prompt_id = prompts.id WHERE split = ?"
-            " GROUP BY prompts.id ORDER BY count(c.id), prompts.id LIMIT ?",
+            f"SELECT {PROMPT} FROM prompts WHERE split = ? ORDER BY completions, EXISTS (SELECT 1 FROM demonstrations d"
+            " WHERE d.prompt_id = prompts.id AND d.undone IS NULL), prompts.id LIMIT ?",
             (split, limit),
         )
         return [prompt_of(row) for row in rows]
+
+    def unsampled(self, split: Split) -> int:
+        """How many prompts have no completion yet."""
+        return int(
+            self._rows(
+                "SELECT count(*) FROM prompts WHERE split = ?"
+                " AND NOT EXISTS (SELECT 1 FROM completions c WHERE c.prompt_id = prompts.id)",
+                (split,),
+            )[0][0]
+        )
 
     def prompt(self, prompt_id: int) -> Prompt:
         rows = self._rows(f"SELECT {PROMPT} FROM prompts WHERE id = ?", (prompt_id,))
@@ -136,7 +160,7 @@ class Texts(Database):
             row = db.execute(
                 "INSERT INTO demonstrations (prompt_id, text, origin, created) VALUES (?, ?, ?, ?)"
                 " ON CONFLICT (prompt_id, text) DO UPDATE SET undone = NULL RETURNING id",
-                (prompt_id, text, origin, time.time()),
+                (prompt_id, storable(text), origin, time.time()),
             ).fetchone()
             return int(row[0])
 
@@ -148,9 +172,9 @@ class Texts(Database):
         """Demonstrations of training prompts in the order they came. Held-out prompts never train."""
         rows = self._rows(
             f"SELECT d.id, d.text, d.origin, {PROMPT} FROM demonstrations d JOIN prompts ON prompts.id = d.prompt_id"
-            " WHERE d.undone IS NULL AND prompts.split = 'train' AND (? = '' OR instr(lower(turns || d.text), lower(?)))"
-            " ORDER BY d.id LIMIT ? OFFSET ?",
-            (search, search, limit, offset),
+            " WHERE d.undone IS NULL AND prompts.split = 'train'"
+            " AND (? = '' OR holds(d.text, ?) OR says(turns, ?)) ORDER BY d.id LIMIT ? OFFSET ?",
+            (search, search, search, limit, offset),
         )
         return [Demonstration(row[0], prompt_of(row[3:]), row[1], row[2]) for row in rows]
 
@@ -163,8 +187,8 @@ class Texts(Database):
                 layout=layout,
                 sha256=sha,
                 rows_ok=ok,
-                added=json.loads(added),
-                rejected=tuple((line, why) for line, why in json.loads(rejected)),
+                added=from_json(added),
+                rejected=tuple((line, why) for line, why in from_json(rejected)),
             )
             for path, layout, sha, ok, rejected, added in rows
         ]
@@ -175,19 +199,18 @@ class Texts(Database):
         """Stores what a sampling run produced and says how many were new; ingesting the same events again adds none."""
         with self._write() as db:
             origin_id = self._origin_id(db, origin)
-            before = db.total_changes
-            db.executemany(
+            stored = db.executemany(
                 "INSERT OR IGNORE INTO completions (prompt_id, text, origin_id, job, n, tokens, finish, created)"
                 " SELECT ?, ?, ?, ?, ?, ?, ?, ? WHERE EXISTS (SELECT 1 FROM prompts WHERE id = ?)",
                 (
-                    (c.prompt_id, _storable(c.text), origin_id, job, c.n, c.tokens, c.finish, c.t, c.prompt_id)
+                    (c.prompt_id, storable(c.text), origin_id, job, c.n, c.tokens, c.finish, c.t, c.prompt_id)
                     for c in completed
                 ),
             )
-            return db.total_changes - before
+            return max(0, stored.rowcount)  # not total_changes, which counts what the triggers do as well
 
     def _origin_id(self, db: sqlite3.Connection, origin: Origin) -> int:
-        text = json.dumps(asdict(origin), sort_keys=True)
+        text = json.dumps(dataclasses.asdict(origin), sort_keys=True)
         row = db.execute(
             "INSERT INTO origins (origin) VALUES (?) ON CONFLICT (origin) DO UPDATE SET origin = excluded.origin"
             " RETURNING id",
@@ -209,10 +232,5 @@ class Texts(Database):
         return {(int(p), int(n)) for p, n in self._rows("SELECT prompt_id, n FROM completions WHERE job = ?", (job,))}
 
 
-def _storable(text: str) -> str:
-    """SQLite stores UTF-8, which has no lone surrogates: a model's half character becomes a replacement mark."""
-    return text.encode("utf-8", "replace").decode()
-
-
 def _completion(row: Sequence[Any]) -> Completion:
-    return Completion(row[0], row[1], row[2], Origin(**json.loads(row[3])), row[4], row[5], row[6], row[7])
+    return Completion(row[0], row[1], row[2], Origin(**from_json(row[3])), row[4], row[5], row[6], row[7])
