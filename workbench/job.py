@@ -82,7 +82,7 @@ def read_job(path: Path) -> Job:
         row["base"] = BaseRef(**row["base"])
         row["lineage"] = tuple(row.get("lineage", ()))
         return Job(**row)
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise RunError(
             f"The order of run {path.parent.name} cannot be read ({error}).",
             "job.json in its folder is missing or damaged; the run cannot go on without it.",

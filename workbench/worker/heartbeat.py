@@ -1,0 +1,64 @@
+"""The heartbeat: a thread that says every few seconds how far the run is, so that a deadlock does not look healthy."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+import threading
+from pathlib import Path
+
+from workbench.events import Alive
+from workbench.worker.context import RunContext
+
+BEAT_SECONDS = 5.0
+"""17,000 lines a day of 120 bytes: 2 MB."""
+
+
+class Heartbeat:
+    """Beats while it is entered."""
+
+    def __init__(self, context: RunContext, seconds: float = BEAT_SECONDS) -> None:
+        self._context = context
+        self._seconds = seconds
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+
+    def __enter__(self) -> Heartbeat:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join(timeout=self._seconds)
+
+    def _beat(self) -> None:
+        while not self._over.wait(self._seconds):
+            context = self._context
+            context.emit(
+                Alive(
+                    step=context.step,
+                    since_last_step_seconds=context.since_progress_seconds,
+                    memory_bytes=memory_bytes(),
+                )
+            )
+
+
+def memory_bytes() -> int:
+    """The card's peak reservation if the run uses one, else this process's resident memory."""
+    # The module may be half imported by the main thread right now, hence the defaults.
+    cuda = getattr(sys.modules.get("torch"), "cuda", None)
+    ready = getattr(cuda, "is_initialized", None)
+    if cuda is not None and ready is not None and ready():
+        return int(cuda.max_memory_reserved())
+    return resident_bytes()
+
+
+def resident_bytes() -> int:
+    """This process's memory in use."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
