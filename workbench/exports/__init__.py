@@ -1,21 +1,24 @@
-"""Export targets: one file (or package) = one target, and this folder is the list.
+"""Export targets: one file = one target, and this folder is the list.
 
-A target holds `EXPORT` and `export(context)`, which imports its libraries itself, because it runs in the worker.
+A target's file holds `EXPORT` (what it is and which fields it has) and `export(context)`, which imports torch, gguf
+and llama.cpp itself, because it runs in the worker. Nothing in here gets its final name before it was verified.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from workbench.fields import Field
 from workbench.registry import Registry
 
-__all__ = ["Export", "all_exports", "get", "module"]
+__all__ = ["OUT", "Export", "all_exports", "exportable", "get", "module", "modules"]
 
 
 @dataclass(frozen=True)
 class Export:
-    """A target of an export, as the screen and the command line need to know it."""
+    """What an export target is, as the screen and the command line need to know it."""
 
     name: str
     label: str
@@ -23,7 +26,24 @@ class Export:
     fields: tuple[Field, ...] = ()
 
 
+OUT = Field(
+    "out",
+    "",
+    "Folder",
+    "Where the export is written. Empty: the project's exports folder, under the run's number and name.",
+    group="export",
+)
+"""The field every target has."""
+
 REGISTRY: Registry[Export] = Registry(__name__, "EXPORT", "export target")
 get = REGISTRY.get
 all_exports = REGISTRY.all
 module = REGISTRY.module
+modules = REGISTRY.modules
+
+
+def exportable(config: Mapping[str, Any], tokenizer: Mapping[str, Any]) -> str:
+    """Why a model cannot become a GGUF, in a sentence; "" if it can. Reads config.json and tokenizer.json only."""
+    from workbench.exports.gguf import family, vocabulary
+
+    return family.unsupported(config) or vocabulary.unsupported(tokenizer, int(config.get("vocab_size") or 0))

@@ -1,0 +1,349 @@
+"""The parts of an export that need no torch: what can be exported, plans, marks, folders, adapters."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from workbench import exports
+from workbench.errors import DiskFullError, ExportError, SettingError
+from workbench.exports import plan, template, verify
+from workbench.exports.adapter import Adapter
+from workbench.exports.folder import Delivery
+from workbench.exports.gguf import llama, vocabulary
+from workbench.exports.tensors import Weights
+from workbench.exports.verify import Difference, Figures, Mark
+from workbench.paths import BUNDLED_BASE
+
+CONFIG: dict[str, Any] = {
+    "architectures": ["LlamaForCausalLM"],
+    "hidden_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "vocab_size": 300,
+}
+BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False}
+
+
+def tokenizer_json(pre_tokenizer: dict[str, Any] | None = None, **model: Any) -> dict[str, Any]:
+    """A byte-level tokenizer.json of the 256 bytes and one merge."""
+    vocab = {letter: n for n, letter in enumerate([*vocabulary.byte_letters(), "th"])}
+    return {
+        "model": {"type": "BPE", "vocab": vocab, "merges": [["t", "h"]], **model},
+        "pre_tokenizer": pre_tokenizer or {**BYTE_LEVEL, "use_regex": True},
+        "added_tokens": [{"id": 257, "content": "<|end|>", "special": True}],
+    }
+
+
+def split_by(regex: str) -> dict[str, Any]:
+    step = {"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": False}
+    return {"type": "Sequence", "pretokenizers": [step, BYTE_LEVEL]}
+
+
+def test_the_folder_is_the_list() -> None:
+    """Every file with an EXPORT is a target, and the screen gets its fields from there."""
+    assert [target.name for target in exports.all_exports()] == ["gguf", "merged"]
+    assert [field.name for field in exports.get("gguf").fields] == ["quants", "out"]
+
+
+def test_the_bundled_base_can_be_exported() -> None:
+    """The bundled base is said to be exportable before anything is trained on it."""
+    config = json.loads((BUNDLED_BASE / "config.json").read_text())
+    tokenizer = json.loads((BUNDLED_BASE / "tokenizer.json").read_text())
+
+    assert exports.exportable(config, tokenizer) == ""
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"architectures": ["MambaForCausalLM"]}, "MambaForCausalLM"),
+        ({"quantization_config": {"quant_method": "bitsandbytes"}}, "quantised"),
+        ({"hidden_act": "gelu"}, "gelu"),
+        ({"rope_parameters": {"rope_type": "yarn"}}, "yarn"),
+        ({"vocab_size": 100}, "only 100"),
+    ],
+)
+def test_a_model_that_cannot_become_a_gguf_is_told_why(change: dict[str, Any], word: str) -> None:
+    """A config.json that we cannot write yields a sentence that names the reason."""
+    assert word in exports.exportable({**CONFIG, **change}, tokenizer_json())
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "word"),
+    [
+        ({}, "tokenizer.json"),
+        ({**tokenizer_json(), "normalizer": {"type": "NFC"}}, "NFC"),
+        (tokenizer_json(byte_fallback=True), "byte fallback"),
+        (tokenizer_json(split_by("a+")), "a+"),
+        (tokenizer_json({"type": "Whitespace"}), "Whitespace"),
+        ({**tokenizer_json(), "added_tokens": [{"id": 3, "content": "<x>", "lstrip": True}]}, "lstrip"),
+        (tokenizer_json(vocab={"a": 0}), "single bytes"),
+        ({"model": {"type": "BPE", "vocab": None}, "pre_tokenizer": {**BYTE_LEVEL, "use_regex": True}}, "damaged"),
+    ],
+)
+def test_a_tokenizer_that_cannot_become_a_gguf_is_told_why(tokenizer: dict[str, Any], word: str) -> None:
+    """A tokenizer.json that llama.cpp has no equal for yields a sentence that names the reason."""
+    assert word in exports.exportable(CONFIG, tokenizer)
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "name"),
+    [
+        (tokenizer_json(), "gpt-2"),
+        (tokenizer_json(split_by(vocabulary.LLAMA3), ignore_merges=True), "llama-bpe"),
+        (tokenizer_json(split_by(vocabulary.LLAMA3)), "smaug-bpe"),
+        (tokenizer_json(split_by(vocabulary.QWEN2)), "qwen2"),
+        (
+            tokenizer_json(
+                {
+                    "type": "Sequence",
+                    "pretokenizers": [{"type": "Digits", "individual_digits": True}, {**BYTE_LEVEL, "use_regex": True}],
+                }
+            ),
+            "smollm",
+        ),
+    ],
+)
+def test_a_pre_tokenizer_is_known_by_its_rules(tokenizer: dict[str, Any], name: str) -> None:
+    """The rules in tokenizer.json, not a hash, find llama.cpp's name; so a retrained tokenizer is known too."""
+    assert vocabulary.read(tokenizer, 300).pre == name
+
+
+def test_the_vocabulary_is_filled_to_the_model_s_size() -> None:
+    """Ids that the model has and the tokenizer lacks become unused tokens, and special ones become control tokens."""
+    words = vocabulary.read(tokenizer_json(), 260)
+
+    assert (len(words.tokens), words.tokens[257], words.types[257]) == (260, "<|end|>", vocabulary.CONTROL)
+    assert words.types[258:] == [vocabulary.UNUSED] * 2
+    assert words.merges == ["t h"]
+
+
+def test_what_the_tokenizer_puts_around_a_text_is_read_from_its_template() -> None:
+    """A post-processor that begins with a special token sets add_bos, and one that ends with it add_eos."""
+    template = {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>"}}, {"Sequence": {"id": "A"}}]}
+
+    assert vocabulary.added_around(template) == (True, False)
+    assert vocabulary.added_around({"type": "Sequence", "processors": [{"type": "ByteLevel"}]}) == (False, False)
+
+
+def test_a_merge_of_unknown_tokens_is_damage() -> None:
+    """A tokenizer.json whose merges do not fit its vocabulary is called damaged, with the merge named."""
+    broken = copy.deepcopy(tokenizer_json())
+    broken["model"]["merges"].append(["q", "zz"])
+
+    assert vocabulary.damage(tokenizer_json()) == ""
+    assert "'zz'" in vocabulary.damage(broken)
+
+
+def test_q_and_k_are_permuted_as_llama_cpp_wants() -> None:
+    """Two heads of four rows: rotary halves (0 1 | 2 3) become 0 2 1 3, head by head."""
+    rows: Any = np.arange(8)[:, None] * np.ones((1, 3), dtype=int)
+
+    permuted: Any = llama.permute(rows, 2)
+
+    assert permuted[:, 0].tolist() == [0, 2, 1, 3, 4, 6, 5, 7]
+
+
+def test_quants_are_parsed_in_any_case_and_order() -> None:
+    """Types are taken in any case and given by falling size; a wrong one gets the nearest name."""
+    assert plan.parse_quants("q4_k_m, F16,Q8_0") == ["f16", "Q8_0", "Q4_K_M"]
+    with pytest.raises(SettingError, match=r"Q4_K_S.*Did you mean Q4_K_M"):
+        plan.parse_quants("Q4_K_S")
+
+
+def test_too_little_room_is_told_with_numbers_before_anything_is_written(tmp_path: Path) -> None:
+    """An export larger than the disk is refused with needed and free bytes; the intermediate file counts."""
+    needed = plan.gguf_bytes(10**15, ["Q8_0"])
+
+    assert needed.passing == {"f16": 2 * 10**15}
+    with pytest.raises(DiskFullError, match=r"3062500\.0 GB in all.* GB free"):
+        needed.check(tmp_path / "not" / "there")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_kl_is_what_one_works_out_by_hand() -> None:
+    """p = (½, ½), q = (¼, ¾): KL = ½ ln 2 + ½ ln ⅔ = 0.1438; a token that p excludes adds nothing."""
+    p = np.log(np.array([[0.5, 0.5], [1.0, 1e-300]]))
+    q = np.log(np.array([[0.25, 0.75], [1.0, 0.5]]))
+    p[1, 1] = -np.inf
+
+    expected = 0.5 * math.log(2) + 0.5 * math.log(2 / 3)
+
+    assert verify.kl(p, q) == pytest.approx([expected, 0.0])
+
+
+def _describe(n: int, at: int, expected: int, got: int) -> Difference:
+    return Difference(f"answer {n}, token {at}", str(expected), str(got))
+
+
+def test_agreement_is_the_share_of_equal_choices_and_the_first_difference_is_named() -> None:
+    """Three positions, one with another likeliest token: two thirds agree, and that one is described."""
+    reference = [np.log(np.array([[0.9, 0.1], [0.8, 0.2]])), np.log(np.array([[0.6, 0.4]]))]
+    other = [np.log(np.array([[0.9, 0.1], [0.3, 0.7]])), np.log(np.array([[0.6, 0.4]]))]
+
+    figures = verify.compare(reference, other, _describe)
+
+    assert figures.agreement == pytest.approx(2 / 3)
+    assert str(figures.first) == "answer 0, token 1: expected 0, got 1"
+
+
+def test_a_model_of_nans_passes_no_mark() -> None:
+    """Logits that are not numbers have an arbitrary argmax, so their KL counts as infinite."""
+    figures = verify.compare([np.log(np.array([[0.9, 0.1]]))], [np.full((1, 2), np.nan)], _describe)
+
+    assert not figures.passes(Mark(0.0, 1e9, ""))
+
+
+@pytest.mark.parametrize(("different", "passed"), [(0, True), (1, True), (2, False)])
+def test_one_token_may_tie_by_chance(different: int, passed: bool) -> None:
+    """Of 50 tokens a mark of 99.9 % would allow none; one is allowed, two are not."""
+    assert Figures(50, 1 - different / 50, 0.0).passes(Mark(0.999, 1e-4, "")) is passed
+
+
+def test_no_positions_pass_nothing() -> None:
+    """A check that compared nothing has proved nothing."""
+    assert not Figures(0, 0.0, 0.0).passes(Mark(0.0, 1.0, ""))
+
+
+def test_every_type_has_a_mark() -> None:
+    """Nothing can be written that has no mark to reach, and fewer bits never have a stricter one."""
+    marks = [verify.MARKS[name] for name in plan.BITS]
+
+    assert [m.agreement for m in marks] == sorted((m.agreement for m in marks), reverse=True)
+    assert [m.mean_kl for m in marks] == sorted(m.mean_kl for m in marks)
+
+
+def test_generation_marks_become_something_every_jinja_reads() -> None:
+    """The tags that mark the trained part turn into an `if true` with the same whitespace control."""
+    source = "a {%- generation -%} b {% endgeneration +%} c"
+
+    assert template.for_inference(source) == "a {%- if true -%} b {% endif +%} c"
+
+
+def test_a_part_replaces_the_old_one_only_when_published(tmp_path: Path) -> None:
+    """Until it is published the old file stands; afterwards the new one does, and export.json has its hash."""
+    delivery = Delivery(tmp_path, {"run": "0001"})
+    (tmp_path / "model-f16.gguf").write_text("old")
+    delivery.partial("model-f16.gguf").write_text("new")
+
+    assert (tmp_path / "model-f16.gguf").read_text() == "old"
+    delivery.publish("model-f16.gguf", {"target": "f16"})
+
+    part = json.loads((tmp_path / "export.json").read_text())["parts"]["model-f16.gguf"]
+    assert (tmp_path / "model-f16.gguf").read_text() == "new"
+    assert part["verified"] is True
+    assert part["files"]["model-f16.gguf"]["size"] == 3
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_a_folder_is_replaced_as_a_whole_and_found_again_after_a_kill(tmp_path: Path) -> None:
+    """A merged folder takes the old one's place; if the process died between the renames the old one comes back."""
+    delivery = Delivery(tmp_path)
+    (tmp_path / "merged.old").mkdir()
+    (tmp_path / "merged.old" / "a").write_text("old")
+
+    partial = delivery.partial("merged")
+    assert (tmp_path / "merged" / "a").read_text() == "old"
+    partial.mkdir()
+    (partial / "b").write_text("new")
+    delivery.publish("merged", {})
+
+    assert [file.name for file in (tmp_path / "merged").iterdir()] == ["b"]
+    assert not (tmp_path / "merged.old").exists()
+
+
+def test_a_failed_part_is_kept_under_a_name_that_nothing_loads(tmp_path: Path) -> None:
+    """What failed its checks keeps its bytes as .unverified and never gets its final name."""
+    delivery = Delivery(tmp_path)
+    delivery.partial("model-Q8_0.gguf").write_text("wrong")
+
+    delivery.reject("model-Q8_0.gguf", {"target": "Q8_0"})
+
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["export.json", "model-Q8_0.gguf.unverified"]
+    assert delivery.record()["parts"]["model-Q8_0.gguf.unverified"]["verified"] is False
+
+
+def write_adapter(folder: Path, tensors: dict[str, tuple[int, ...]], **config: Any) -> Path:
+    """An adapter of zeros on disk."""
+    from safetensors.numpy import save_file
+
+    folder.mkdir(parents=True)
+    arrays = {f"base_model.model.{name}": np.zeros(shape, dtype=np.float32) for name, shape in tensors.items()}
+    save_file(arrays, folder / "adapter_model.safetensors")
+    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "lora_alpha": 16, **config}))
+    return folder
+
+
+Q = "model.layers.0.self_attn.q_proj"
+LORA = {f"{Q}.lora_A.weight": (4, 64), f"{Q}.lora_B.weight": (64, 4)}
+
+
+@pytest.mark.parametrize(
+    ("config", "word"),
+    [
+        ({"use_dora": True}, "DoRA"),
+        ({"peft_type": "IA3"}, "IA3"),
+        ({"bias": "all"}, "biases"),
+        ({"init_lora_weights": "pissa"}, "pissa"),
+    ],
+)
+def test_an_adapter_that_a_merge_would_get_wrong_is_refused(tmp_path: Path, config: dict[str, Any], word: str) -> None:
+    """Every variant of LoRA that we cannot merge exactly is refused by name."""
+    with pytest.raises(ExportError, match=word):
+        Adapter(write_adapter(tmp_path / "a", LORA, **config))
+
+
+def test_half_an_adapter_is_refused(tmp_path: Path) -> None:
+    """A matrix without its other half is named."""
+    with pytest.raises(ExportError, match=r"other half of .*q_proj"):
+        Adapter(write_adapter(tmp_path / "a", {f"{Q}.lora_A.weight": (4, 64)}))
+
+
+def test_a_cut_adapter_file_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    """An adapter file that ends too early is called damaged, with what to do."""
+    folder = write_adapter(tmp_path / "a", LORA)
+    file = folder / "adapter_model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+
+    with pytest.raises(ExportError, match=r"cut short.*checkpoint"):
+        Adapter(folder)
+
+
+def test_an_adapter_of_another_base_is_refused(tmp_path: Path) -> None:
+    """Shapes that do not fit name the tensor, what the adapter changes and what the base has."""
+    adapter = Adapter(write_adapter(tmp_path / "a", LORA))
+
+    with pytest.raises(ExportError, match=r"another base.*q_proj.weight as \[64, 64\], and the base has \[32, 32\]"):
+        adapter.check_fits({f"{Q}.weight": (32, 32)})
+    adapter.check_fits({f"{Q}.weight": (64, 64)})
+
+
+@pytest.mark.parametrize(
+    ("config", "scale"),
+    [
+        ({}, 4.0),
+        ({"use_rslora": True}, 8.0),
+        ({"alpha_pattern": {"q_proj": 8}}, 2.0),
+        ({"alpha_pattern": {"k_proj": 8}}, 4.0),
+    ],
+)
+def test_the_scale_of_an_adapter_is_peft_s(tmp_path: Path, config: dict[str, Any], scale: float) -> None:
+    """alpha 16 at rank 4 scales by 4; rank-stabilised by 16 / √4 = 8; a pattern changes alpha for its layers only."""
+    assert Adapter(write_adapter(tmp_path / "a", LORA, **config)).scale(f"{Q}.weight") == scale
+
+
+def test_a_missing_shard_is_named(tmp_path: Path) -> None:
+    """An index that names a file which is not there is a half-finished download, and says which file."""
+    index = {"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    (tmp_path / "model-1.safetensors").write_bytes(b"")
+
+    with pytest.raises(ExportError, match=r"lacks the weight file model-2.safetensors \(1 of 2"):
+        Weights(tmp_path)

@@ -1,0 +1,108 @@
+"""The merged export: an ordinary Hugging Face folder, the adapter added into the 16- or 32-bit base.
+
+Never into 4-bit weights, which would lose what was learnt. Tensors are read, merged and written one at a time into
+files named and divided as the base's are; a run that tuned whole weights is copied the same way.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workbench.events import Exported, Metrics
+from workbench.exports import OUT, Export, card, source
+from workbench.exports.folder import disk_errors, removed_on_failure, size_of
+from workbench.exports.plan import merged_bytes
+from workbench.exports.tensors import INDEX, ordered, write_safetensors
+
+if TYPE_CHECKING:
+    from workbench.exports.checking import Verdict
+    from workbench.exports.task import Task
+    from workbench.worker.context import RunContext
+
+EXPORT = Export(
+    name="merged",
+    label="Merged weights",
+    summary="One ordinary model folder for transformers, vLLM and others; as large as the base.",
+    fields=(OUT,),
+)
+
+NAME = "merged"
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.model",
+    "chat_template.jinja",
+)
+"""Copied by name: a model folder may also hold pickled arguments with a token in them, which must not travel."""
+
+
+def export(context: RunContext) -> Metrics:
+    """Writes, verifies and publishes the merged model of the job, and returns its figures."""
+    from workbench.exports import answers, task
+
+    job = task.prepare(context)
+    merged_bytes(job.merged.model.size_bytes).check(job.delivery.root)
+    partial = job.delivery.partial(NAME)
+    with removed_on_failure(partial), disk_errors(job.delivery.root, "the merged model"):
+        write(job, partial)
+        size = size_of(partial)
+        context.emit(Exported(target=NAME, path=str(job.delivery.root / NAME), size_bytes=size))
+        checker = job.checker
+        checker.ask(answers.whole(partial, checker.device, checker.dtype))
+        verdict = checker.check_merge()
+        deliver(job, verdict, size)
+    return task.summary({NAME: (verdict, size)})
+
+
+def write(job: Task, folder: Path) -> None:
+    """Writes the merged model's files into `folder`."""
+    from workbench.exports.task import Progress
+
+    model = job.merged.model
+    job.context.phase("merging")
+    progress = Progress(job.context, model.size_bytes)
+    folder.mkdir(parents=True)
+    for path in model.files:
+        infos = ordered(model, model.names_in(path))
+        write_safetensors(folder / path.name, infos, job.merged.tensor, progress.add)
+    progress.finish()
+    if (model.folder / INDEX).is_file():
+        shutil.copyfile(model.folder / INDEX, folder / INDEX)
+    (folder / "config.json").write_text(_config(job.source.config), encoding="utf-8")
+    _copy_tokenizer(job, folder)
+
+
+def _config(config: dict[str, Any]) -> str:
+    """The base's config without this machine's paths, and with the cache that training turns off."""
+    kept = {name: value for name, value in config.items() if name != "_name_or_path"}
+    return json.dumps({**kept, "use_cache": True}, indent=2, sort_keys=True) + "\n"
+
+
+def _copy_tokenizer(job: Task, folder: Path) -> None:
+    """The tokenizer and template the run was tuned with, and what ends an answer."""
+    for name in TOKENIZER_FILES:
+        if (job.source.tokenizer / name).is_file():
+            shutil.copyfile(job.source.tokenizer / name, folder / name)
+    for place in (job.source.tokenizer, job.source.model):
+        if (place / "generation_config.json").is_file():
+            settings = source.read_json(place / "generation_config.json")
+            (folder / "generation_config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+            return
+
+
+def deliver(job: Task, verdict: Verdict, size: int) -> None:
+    """Gives the merged folder its name if it passed; keeps it under another and raises if it did not."""
+    facts = {"target": NAME, "size_bytes": size, "checks": verdict.figures}
+    if not verdict.passed:
+        kept = job.delivery.reject(NAME, facts)
+        raise verdict.error(kept.name)
+    job.delivery.publish(NAME, facts)
+    job.delivery.write_text("README.md", card.write(job.source, job.delivery.record()))

@@ -1,0 +1,159 @@
+"""The child's side of a warm model: JSON lines in on stdin, JSON lines out on what was stdout.
+
+In: {"op": "load", ...} once, then {"op": "ask", "id", "turns", ...} and {"op": "cancel", "id"}; the end of stdin is the
+end. Out: "ready", then per question "delta"s and one "done" or "error". Prints of libraries go to stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import resource
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from workbench.errors import InputError, MemoryFullError, WorkbenchError
+from workbench.job import BaseRef
+from workbench.paths import ProjectPaths
+from workbench.worker import endings
+from workbench.worker.warm import Asked, GgufModel, TransformersModel, Warm
+
+FLUSH_SECONDS = 0.03
+"""Pieces that come faster than a person sees are sent together."""
+
+
+def serve() -> int:
+    """Serves one model until stdin ends."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    out = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)  # whatever a library prints must not look like an answer
+    return _Server(out).run()
+
+
+class _Server:
+    """The loop of the child: requests are read in a thread, so that a cancel reaches an answer under way."""
+
+    def __init__(self, out: Any) -> None:
+        self._out = out
+        self._requests: queue.Queue[dict[str, Any]] = queue.Queue()
+        self._cancelled = 0
+        """Questions up to this number are cancelled."""
+
+    def run(self) -> int:
+        threading.Thread(target=self._read, daemon=True).start()
+        began = time.monotonic()
+        try:
+            model = load(self._requests.get())
+        except (WorkbenchError, RuntimeError, MemoryError) as error:
+            self._error(error, 0)
+            return 1
+        facts = {name: getattr(model, name) for name in ("device", "dtype", "context", "template")}
+        self._send({"type": "ready", "seconds": time.monotonic() - began, **facts})
+        while True:
+            request = self._requests.get()
+            try:
+                self._answer(model, request)
+            except (WorkbenchError, RuntimeError, MemoryError) as error:
+                self._error(error, int(request["id"]))
+
+    def _read(self) -> None:
+        for line in sys.stdin.buffer:
+            request = json.loads(line)
+            if request["op"] == "cancel":
+                self._cancelled = max(self._cancelled, int(request["id"]))
+            else:
+                self._requests.put(request)
+        os._exit(0)  # the parent is gone or has closed us: nobody reads what is still being said
+
+    def _answer(self, model: Warm, request: dict[str, Any]) -> None:
+        number = int(request["id"])
+        rule = Asked(
+            float(request["temperature"]),
+            float(request["top_p"]),
+            int(request["max_tokens"]),
+            int(request["seed"]),
+            request.get("stop", ()),
+        )
+        prompt = model.prompt(request["turns"])
+        room = model.context - len(prompt)
+        if room < 1:
+            raise InputError(
+                f"The conversation is {len(prompt)} tokens long; the model reads {model.context}.", "Start a new one."
+            )
+        rule.max_tokens = min(rule.max_tokens, room)
+        began, first = time.monotonic(), 0.0
+        for piece in self._bundled(stopped_at(model.answer(prompt, rule), rule), number, rule):
+            first = first or time.monotonic() - began
+            self._send({"type": "delta", "id": number, "text": piece})
+        row = {"tokens": rule.tokens, "seconds": time.monotonic() - began, "first_seconds": first}
+        self._send({"type": "done", "id": number, "finish": rule.finish, **row})
+
+    def _bundled(self, pieces: Iterator[str], number: int, rule: Asked) -> Iterator[str]:
+        """The pieces, those within a moment joined; ends when the answer was cancelled."""
+        held, sent = "", 0.0
+        for piece in pieces:
+            held += piece
+            if self._cancelled >= number:
+                rule.finish = "cancelled"
+                break
+            if time.monotonic() - sent >= FLUSH_SECONDS:
+                yield held
+                held, sent = "", time.monotonic()
+        if held:
+            yield held
+
+    def _error(self, error: BaseException, number: int) -> None:
+        if not isinstance(error, WorkbenchError):
+            if not endings.is_out_of_memory(error):
+                raise error
+            error = MemoryFullError(
+                "The model ran out of memory.", "Shorten the conversation, or choose a smaller one."
+            )
+        kind = type(error).__name__
+        self._send({"type": "error", "id": number, "kind": kind, "message": error.message, "hint": error.hint})
+
+    def _send(self, message: dict[str, Any]) -> None:
+        self._out.write(json.dumps(message).encode() + b"\n")
+
+
+def load(request: dict[str, Any]) -> Warm:
+    """The model that the parent asked for."""
+    kind, name = str(request["kind"]), str(request["name"])
+    if kind == "gguf":
+        return GgufModel(Path(name))
+    from workbench.exports import source
+    from workbench.exports.tensors import Weights
+
+    if kind == "run":
+        found = source.of_run(ProjectPaths(Path(request["project"])).run(name).root, checkpoint=request["checkpoint"])
+    else:
+        found = source.of_base(BaseRef(name, name))
+    return TransformersModel(found.model, found.adapter, found.tokenizer, Weights(found.model).parameters)
+
+
+def stopped_at(pieces: Iterator[str], rule: Asked) -> Iterator[str]:
+    """The pieces up to the first stop text. What might be the beginning of one is held back until it is not."""
+    held = ""
+    for piece in pieces:
+        held += piece
+        places = [place for place in (held.find(text) for text in rule.stop) if place >= 0]
+        if places:
+            rule.finish = "stop"
+            held = held[: min(places)]
+            break
+        keep = max((_overlap(held, text) for text in rule.stop), default=0)
+        if len(held) > keep:
+            yield held[: len(held) - keep]
+            held = held[len(held) - keep :]
+    if held:
+        yield held
+
+
+def _overlap(text: str, stop: str) -> int:
+    """How many characters at the end of `text` begin `stop`."""
+    return next((n for n in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:n])), 0)

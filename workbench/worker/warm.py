@@ -1,0 +1,223 @@
+"""A model kept in memory to talk to: through transformers (a base or a run) or llama.cpp (a GGUF file)."""
+
+from __future__ import annotations
+
+import codecs
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Protocol
+
+from workbench.errors import InputError
+from workbench.tokens import CLOSE, OPEN, PLAIN_TEMPLATE, ChatTokens, Turns, compile_template
+from workbench.worker.limits import bounded
+
+GGUF_CONTEXT = 8192
+"""Tokens of context for a GGUF: its cache takes memory for all of them at once."""
+
+CARD_ROOM = 1.3
+"""Memory on the card beside the weights, as a factor."""
+
+
+class Warm(Protocol):
+    """A model that answers."""
+
+    device: str
+    dtype: str
+    context: int
+    template: str
+
+    def prompt(self, turns: Turns) -> list[int]: ...
+
+    def answer(self, prompt: list[int], rule: Asked) -> Iterator[str]: ...
+
+
+class Asked:
+    """How an answer is to be given, and what became of it."""
+
+    def __init__(self, temperature: float, top_p: float, max_tokens: int, seed: int, stop: Sequence[str]) -> None:
+        self.temperature = temperature
+        self.top_p = top_p
+        self.max_tokens = max_tokens
+        self.seed = seed
+        self.stop = tuple(text for text in stop if text)
+        self.tokens = 0
+        self.finish = "length"
+
+
+class TransformersModel:
+    """Whole weights, an adapter merged into them in memory: 16-bit on a card with room, fp32 on the processor."""
+
+    def __init__(self, folder: Path, adapter: Path | None, tokenizer: Path, parameters: int) -> None:
+        _hide_a_full_card(parameters)
+        from workbench.worker import model
+
+        model.quiet_libraries()
+        dtype = model.working_dtype()
+        self.model = model.load_weights(folder, dtype)
+        if adapter is not None:
+            from peft import PeftModel
+
+            self.model = PeftModel.from_pretrained(self.model, str(adapter)).merge_and_unload()
+        self.model.eval().config.use_cache = True
+        self.tokens = ChatTokens(tokenizer)
+        self.device, self.dtype = str(model.device()), str(dtype).removeprefix("torch.")
+        self.context = int(self.model.config.get_text_config().max_position_embeddings)
+        self.template = "its own" if self.tokens.has_own_template else "plain"
+
+    def prompt(self, turns: Turns) -> list[int]:
+        """The conversation as tokens, the template run within limits."""
+        with bounded("The model's chat template"):
+            return self.tokens.prompt_ids(turns)
+
+    def answer(self, prompt: list[int], rule: Asked) -> Iterator[str]:
+        """Pieces of text as their tokens are drawn."""
+        from tokenizers.decoders import DecodeStream
+
+        stream, ids, sent = DecodeStream(skip_special_tokens=True), [], ""
+        for token in self._draw(prompt, rule):
+            ids.append(token)
+            piece = stream.step(self.tokens.tokenizer, token)
+            if piece:
+                sent += piece
+                yield piece
+        whole = self.tokens.decode(ids)
+        if whole.startswith(sent) and whole != sent:  # the answer was cut within a character
+            yield whole[len(sent) :]
+
+    def _draw(self, prompt: list[int], rule: Asked) -> Iterator[int]:
+        import numpy as np
+        import torch
+
+        from workbench.worker.decoding import Rule, pick
+
+        how = Rule(rule.temperature, rule.top_p, rule.max_tokens, tuple(self.tokens.end_ids))
+        generator = np.random.default_rng(rule.seed)
+        ids, cache = torch.tensor([prompt], device=self.model.device), None  # (1, T)
+        with torch.inference_mode():
+            for _ in range(rule.max_tokens):
+                out = self.model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+                cache = out.past_key_values
+                draw = torch.tensor([generator.random()], dtype=torch.float64, device=ids.device)
+                token = int(pick(out.logits[:, -1], how, draw))
+                if token in how.end_ids:
+                    rule.finish = "stop"
+                    return
+                rule.tokens += 1
+                yield token
+                ids = torch.tensor([[token]], device=ids.device)
+
+
+def _hide_a_full_card(parameters: int) -> None:
+    """Leaves the card alone when it has too little free memory: a training run may be using it. Before torch starts."""
+    from workbench import hardware
+
+    free = hardware.free_vram_bytes()
+    if free is not None and free < parameters * 2 * CARD_ROOM:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+class GgufModel:
+    """A GGUF file in llama.cpp, with the chat template that the file brings along."""
+
+    def __init__(self, path: Path) -> None:
+        from workbench.worker import gguf_file
+
+        gguf_file.limit_memory(path)
+        import llama_cpp
+
+        on_card = bool(llama_cpp.llama_supports_gpu_offload())
+        self._stack = ExitStack()
+        opened = gguf_file.opened(path, n_ctx=GGUF_CONTEXT, n_gpu_layers=-1 if on_card else 0)
+        self.llama = self._stack.enter_context(opened)
+        self._control = gguf_file.control_tokens(self.llama)
+        self._ends = gguf_file.ends(self.llama)
+        vocab = llama_cpp.llama_model_get_vocab(self.llama.model)
+        self._adds_bos = bool(llama_cpp.llama_vocab_get_add_bos(vocab))
+        source = self.llama.metadata.get("tokenizer.chat_template") or PLAIN_TEMPLATE
+        with bounded("Reading the file's chat template"):
+            self._template = compile_template(source)
+        self.template = "plain" if source is PLAIN_TEMPLATE else "its own"
+        self.device, self.dtype = "llama.cpp" + (" on the card" if on_card else ""), _file_type(path)
+        self.context = min(GGUF_CONTEXT, int(self.llama.metadata.get(f"{self._family}.context_length", GGUF_CONTEXT)))
+
+    @property
+    def _family(self) -> str:
+        return str(self.llama.metadata.get("general.architecture", ""))
+
+    def prompt(self, turns: Turns) -> list[int]:
+        """The conversation as tokens, as llama.cpp does it: bos first if the file says so.
+
+        Control tokens that a person's text spells out are read as text.
+        """
+        with bounded("The file's chat template"):
+            text = self._render(turns)
+        ids: list[int] = []
+        for number, part in enumerate(_parts(text)):
+            if part:
+                ids += self.llama.tokenize(part.encode("utf-8", "replace"), add_bos=False, special=number % 2 == 0)
+        bos = self.llama.token_bos()
+        return [bos, *ids] if self._adds_bos and ids[:1] != [bos] else ids
+
+    def _render(self, turns: Turns) -> str:
+        from jinja2 import TemplateError
+
+        names = {number: text for text, number in self._control.items()}
+        messages = [{**turn, "content": _marked(turn["content"], self._control)} for turn in turns]
+        try:
+            rendered: str = self._template.render(
+                messages=messages,
+                add_generation_prompt=True,
+                add_bos=self._adds_bos,
+                bos_token=names.get(self.llama.token_bos(), ""),
+                eos_token=names.get(self.llama.token_eos(), ""),
+            )
+        except (TemplateError, TypeError, ValueError, KeyError, RecursionError) as error:
+            raise InputError(
+                f"The file's chat template refuses this conversation ({error}).", "Drop the system turn, or start anew."
+            ) from None
+        return rendered
+
+    def answer(self, prompt: list[int], rule: Asked) -> Iterator[str]:
+        """Pieces of text as their tokens are drawn; a character's bytes are joined first."""
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self.llama.set_seed(rule.seed)
+        # Only temperature and top-p, as in transformers: llama-cpp-python's own defaults cut the tail as well.
+        drawn = self.llama.generate(prompt, temp=rule.temperature, top_p=rule.top_p, top_k=0, min_p=0.0)
+        for token in drawn:
+            if token in self._ends:
+                rule.finish = "stop"
+                break
+            rule.tokens += 1
+            piece = decoder.decode(self.llama.detokenize([token]))
+            if piece:
+                yield piece
+            if rule.tokens >= rule.max_tokens:
+                break
+        rest = decoder.decode(b"", final=True)
+        if rest:
+            yield rest
+
+
+def _file_type(path: Path) -> str:
+    """The precision that a file's name tells: `model-Q8_0.gguf` is Q8_0."""
+    return path.stem.rpartition("-")[2] if "-" in path.stem else "GGUF"
+
+
+def _marked(text: str, control: dict[str, int]) -> str:
+    """The text with private characters round every control token that it spells out."""
+    text = text.replace(OPEN, "").replace(CLOSE, "")
+    for word in sorted(control, key=len, reverse=True):
+        if word and word in text:
+            text = text.replace(word, f"{OPEN}{word}{CLOSE}")
+    return text
+
+
+def _parts(text: str) -> list[str]:
+    """Text outside and inside the marks, by turns."""
+    parts: list[str] = []
+    for chunk in text.split(OPEN):
+        inside, mark, outside = chunk.partition(CLOSE)
+        parts += [inside, outside] if mark else [chunk]
+    return parts
