@@ -10,14 +10,17 @@ import json
 import time
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from workbench import hardware, importing, paths
+from workbench import hardware, paths
 from workbench.errors import ProjectError
 from workbench.events import Completed
 from workbench.records import Origin
 from workbench.runs import Run, Runs
 from workbench.store import Store
-from workbench.tail import Tail
+
+if TYPE_CHECKING:
+    from workbench.tail import Tail
 
 RECENT_KEPT = 20
 """Projects remembered for Home."""
@@ -68,6 +71,8 @@ class Bench:
 
     def import_demo(self) -> None:
         """The bundled demonstrations, prompts to sample and held-out questions."""
+        from workbench import importing  # late: only a new demo project needs it
+
         importing.import_file(self.store, paths.DEMO_DATA / "demonstrations.jsonl")
         importing.import_file(self.store, paths.DEMO_DATA / "prompts.jsonl")
         importing.import_file(self.store, paths.DEMO_DATA / "held_out.jsonl", split="held_out")
@@ -103,6 +108,8 @@ class Bench:
             return 0
         if str(size) == self.store.get(key):
             return 0
+        from workbench.tail import Tail  # late: it brings numpy, 0.15 s before the first paint
+
         tail = self._tails.setdefault(run.id, Tail(run.paths.events))
         completed = [event for event in tail.read() if isinstance(event, Completed)]
         added = self.store.add_completions(run.id, origin_of(run), completed) if completed else 0

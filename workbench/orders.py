@@ -188,7 +188,7 @@ def _source(bench: Bench, parent: str | None, checkpoint: int | None) -> _Source
 def _some_prompts(bench: Bench, count: int) -> list[Prompt]:
     """Held-out prompts if the project has any, evenly spread so that kinds mix; else training prompts."""
     for split in ("held_out", "train"):
-        found = bench.store.prompts(split)  # type: ignore[arg-type]  # the loop's words are Split's
+        found = bench.store.prompts(split)
         if found:
             stride = max(1, len(found) // count)
             return found[::stride][:count]

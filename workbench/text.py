@@ -1,4 +1,4 @@
-"""Text from models, data, files and errors, made harmless to a terminal. Originals are stored; only what is shown is cleaned.
+"""Text from models, data, files and errors, made harmless to a terminal. Originals are stored; the shown is cleaned.
 
 It does not defuse Textual's or Rich's markup: screens also wrap what it returns in `Content` or `Text`.
 """

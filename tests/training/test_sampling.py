@@ -1,0 +1,161 @@
+"""Sampling: the same answer whatever shares its batch, padding that changes nothing, and going on after a stop."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.training.conftest import MakeRun, Recorder, said
+from workbench import fields, samplers
+from workbench.events import Completed, Step
+from workbench.job import BaseRef, Job
+from workbench.paths import BUNDLED_BASE, RunPaths
+from workbench.worker.context import StopRequested
+
+pytestmark = pytest.mark.torch
+
+QUESTIONS = ("What is 2 + 3?", "Say the opposite of high.", "Name the opposite of tall, please, if you would.", "Why?")
+MakeSample = Callable[..., Recorder]
+
+
+@pytest.fixture
+def make_sample(tmp_path: Path) -> MakeSample:
+    """Makes a sampling run on the bundled base."""
+
+    def make(name: str, *, numbers: tuple[int, ...] = (0, 1), **changes: Any) -> Recorder:
+        paths = RunPaths(tmp_path / "runs" / name)
+        paths.data.mkdir(parents=True)
+        known = samplers.get("transformers").fields
+        settings = {**fields.defaults(known), **fields.check({"max_tokens": 24, **changes}, known)}
+        job = Job(name, "sample", "transformers", BaseRef("bundled", "bundled"), settings)
+        paths.job.write_text(job.to_json(), encoding="utf-8")
+        rows = [{"id": i, "turns": said("user", q), "n": list(numbers)} for i, q in enumerate(QUESTIONS)]
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        (paths.data / "prompts.jsonl").write_text(lines, encoding="utf-8")
+        return Recorder(paths)
+
+    return make
+
+
+def sampled(run: Recorder) -> dict[tuple[int, int], str]:
+    samplers.module("transformers").sample(run)
+    return {(event.prompt_id, event.n): event.text for event in run.of(Completed)}
+
+
+def test_a_completion_depends_on_its_seed_and_not_on_its_batch(make_sample: MakeSample) -> None:
+    """Batches of 1 and of 8 give the same eight completions; another seed gives others; n = 0 and 1 differ."""
+    alone = sampled(make_sample("0001", batch=1))
+    together = sampled(make_sample("0002", batch=8))
+    other = sampled(make_sample("0003", batch=8, seed=1))
+
+    assert alone == together
+    assert alone != other
+    assert any(alone[i, 0] != alone[i, 1] for i in range(len(QUESTIONS)))
+
+
+def test_a_stopped_sampling_run_goes_on_where_it_was(make_sample: MakeSample) -> None:
+    """After a stop in the middle, the second worker writes only what is missing, and the whole is as without a stop."""
+    whole = sampled(make_sample("0001", batch=3))
+    run = make_sample("0002", batch=3)
+    run.stop_at = 3
+    with pytest.raises(StopRequested):
+        sampled(run)
+    first = {(event.prompt_id, event.n): event.text for event in run.of(Completed)}
+    second = sampled(run.again())
+
+    assert len(first) == 6
+    assert not first.keys() & second.keys()
+    assert whole == {**first, **second}
+    assert all(event.metrics["completions_per_second"] > 0 for event in run.of(Step))
+
+
+def test_greedy_answers_are_those_of_generate(make_sample: MakeSample) -> None:
+    """Temperature 0 writes token for token what transformers' own greedy generate writes for each prompt alone."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from workbench.tokens import ChatTokens
+
+    ours = sampled(make_sample("0001", temperature=0, numbers=(0,)))
+    model = AutoModelForCausalLM.from_pretrained(BUNDLED_BASE, dtype=torch.float32)
+    tokens = ChatTokens(BUNDLED_BASE)
+
+    for index, question in enumerate(QUESTIONS):
+        ids = torch.tensor([tokens.prompt_ids(said("user", question))])
+        out = model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=24)
+        assert tokens.decode(out[0, ids.shape[1] :].tolist()) == ours[index, 0]
+
+
+def test_padding_on_the_left_does_not_change_a_logit() -> None:
+    """The next-token logits of four prompts of unlike length, padded together and alone, differ by less than 1e-4."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from workbench.tokens import ChatTokens
+    from workbench.worker.decoding import left_padded
+
+    model = AutoModelForCausalLM.from_pretrained(BUNDLED_BASE, dtype=torch.float32).eval()
+    tokens = ChatTokens(BUNDLED_BASE)
+    prompts = [tokens.prompt_ids(said("user", question)) for question in QUESTIONS]
+    ids, mask = left_padded(prompts, torch.device("cpu"))
+    with torch.inference_mode():
+        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        together = model(input_ids=ids, attention_mask=mask, position_ids=positions).logits[:, -1]
+        alone = torch.stack([model(input_ids=torch.tensor([prompt])).logits[0, -1] for prompt in prompts])
+
+    assert len({len(prompt) for prompt in prompts}) > 1
+    assert float((together - alone).abs().max()) < 1e-4
+
+
+def test_a_draw_picks_by_the_cumulative_distribution() -> None:
+    """Of .5, .3, .2 draws of .49, .51, .79, .81 pick 0, 1, 1, 2; with top_p .6 only .625 and .375 remain."""
+    import torch
+
+    from workbench.worker.decoding import Rule, pick
+
+    logits = torch.tensor([[0.5, 0.3, 0.2]]).log().repeat(4, 1)
+    draws = torch.tensor([0.49, 0.51, 0.79, 0.81], dtype=torch.float64)
+
+    assert pick(logits, Rule(1.0, 1.0, 1, ()), draws).tolist() == [0, 1, 1, 2]
+    assert pick(logits, Rule(1.0, 0.6, 1, ()), draws).tolist() == [0, 0, 1, 1]
+    assert pick(logits, Rule(0.0, 1.0, 1, ()), draws).tolist() == [0, 0, 0, 0]
+    assert pick(logits, Rule(1.0, 0.0, 1, ()), draws).tolist() == [0, 0, 0, 0]
+
+
+def test_a_cut_answer_says_so_and_an_ended_one_too(make_sample: MakeSample) -> None:
+    """With 3 tokens at most, answers finish by 'length' and have 3 tokens; with 64, some finish by 'stop'."""
+    short = make_sample("0001", max_tokens=3)
+    sampled(short)
+    long = make_sample("0002", max_tokens=64)
+    sampled(long)
+
+    assert {("length", 3)} == {(event.finish, event.tokens) for event in short.of(Completed)}
+    assert "stop" in {event.finish for event in long.of(Completed)}
+    assert not any("<|end|>" in event.text for event in long.of(Completed))
+
+
+def test_a_run_answers_with_its_adapter_merged(make_run: MakeRun, tmp_path: Path) -> None:
+    """The sampler's model equals base + adapter computed unmerged, to rounding, and has no adapter left."""
+    import torch
+    from peft import PeftModel
+
+    from workbench.worker import model, sampling
+
+    parent = make_run(how="lora", learning_rate=0.02).train()
+    child = make_run("sft", "0002", how="lora", parent=parent)
+    merged, _ = sampling.load_for_answering(child.paths, child.job)
+    folder = model.base_of(child.job).path
+    unmerged = PeftModel.from_pretrained(model.load_weights(folder, torch.float32), parent.paths.model).eval()
+    ids = torch.arange(5, 25)[None]
+    with torch.inference_mode():
+        difference = (merged(input_ids=ids).logits - unmerged(input_ids=ids).logits).abs().max()
+        with unmerged.disable_adapter():
+            moved = (merged(input_ids=ids).logits - unmerged(input_ids=ids).logits).abs().max()
+
+    assert not isinstance(merged, PeftModel)
+    assert float(difference) < 1e-4
+    assert float(moved) > 1e-2

@@ -1,0 +1,160 @@
+"""One training run from start to finish, whatever the method: load, resume, train, publish; shrink when memory ends."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import PrinterCallback
+
+from workbench import checkpoints
+from workbench.errors import MemoryFullError
+from workbench.events import Metrics
+from workbench.worker import data, endings, model, saving
+from workbench.worker.arguments import Batch, trainer_arguments
+from workbench.worker.callback import Reporter
+from workbench.worker.context import RunContext, StopRequested
+from workbench.worker.decoding import Rule, answer_all
+
+ATTEMPTS = 4
+"""Times a run is tried with ever smaller micro-batches before it is said not to fit."""
+
+WATCHED_TOKENS = 64
+"""An answer to a watched prompt is cut here: it is read in passing."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a method adds to a training run."""
+
+    build: Callable[[model.Start, dict[str, Any], Any, Any], Any]
+    """(start, Trainer arguments, training set, held-out set) to TRL's trainer."""
+    encode: data.Encode
+    check_start: Callable[[Any], None] | None = None
+    """Called with the trainer before the first step of a run; raises where the starting point is wrong."""
+
+
+def run(context: RunContext, recipe: Recipe) -> Metrics:
+    """Trains, and returns the last step's metrics. Ends with StopRequested when the person asked."""
+    model.quiet_libraries()
+    if (context.paths.model / checkpoints.MANIFEST).is_file():
+        context.note("The model of this run is finished already; there is nothing left to train.")
+        return {}
+    settings = context.job.settings
+    batch: Batch | None = Batch(int(settings["micro_batch"]), int(settings["accumulation"]))
+    for _ in range(ATTEMPTS):
+        if batch is None:
+            break
+        try:
+            return _attempt(context, recipe, batch)
+        except (RuntimeError, MemoryError) as error:  # torch's OutOfMemoryError is a RuntimeError
+            if not endings.is_out_of_memory(error):
+                raise
+        batch = _shrunk(context, batch)
+    raise MemoryFullError(
+        "The run does not fit into memory, even with the smallest micro-batch that was tried.",
+        "Lower max_length or the rank, switch gradient_checkpointing on, or choose a smaller base or preset.",
+    )
+
+
+def _shrunk(context: RunContext, batch: Batch) -> Batch | None:
+    """Frees what the failed attempt held, and says with which smaller micro-batch the run goes on."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    smaller = batch.smaller()
+    if smaller is not None:
+        context.note(
+            f"Out of memory with {batch.micro} rows at once. Trying {smaller.micro}, added up over "
+            f"{smaller.accumulation}: a step still sees {batch.micro * batch.accumulation} rows.",
+            "warning",
+        )
+    return smaller
+
+
+def _attempt(context: RunContext, recipe: Recipe, batch: Batch) -> Metrics:
+    settings = context.job.settings
+    newest = _newest_checkpoint(context)
+    dtype = str(model.working_dtype()).removeprefix("torch.")
+    context.started(str(model.device()), dtype, newest.step if newest is not None else None)
+    context.phase("loading the base")
+    start = model.load_start(context.paths, context.job)
+    context.phase("preparing the data")
+    training, held_out = data.training_sets(
+        context.paths.data, start.tokens, recipe.encode, longest_row(settings, start), context.note
+    )
+    arguments = trainer_arguments(settings, batch, context.paths.checkpoints)
+    trainer = recipe.build(start, arguments, training, held_out)
+    model.restore_precision(trainer.model, start)
+    reporter = _attach(context, recipe, start, trainer)
+    context.check_stop()
+    trainer.train(resume_from_checkpoint=str(newest.path) if newest is not None else None)
+    if reporter.stopped:
+        raise StopRequested
+    context.phase("saving the model")
+    trainer.publisher.model(trainer)
+    return reporter.last_metrics
+
+
+def longest_row(settings: Mapping[str, Any], start: model.Start) -> int:
+    """Tokens of the longest row: what the person set, and never more than the base was made to read."""
+    wanted = int(settings["max_length"])
+    return min(wanted, start.context) if start.context else wanted
+
+
+def _attach(context: RunContext, recipe: Recipe, start: model.Start, trainer: Any) -> Reporter:
+    """Connects a trainer with the run: its events, its checkpoints, its place on the disk."""
+    publisher = saving.Publisher(context, start)
+    trainer.publisher = publisher
+    trainer.publish = publisher.checkpoint
+    trained, total = model.count_parameters(trainer.model)
+    saving.check_room(context.paths.root, trained)
+    prompts = [row["prompt"] for row in data.read_rows(context.paths.data / "watch.jsonl")]
+    check = recipe.check_start
+    reporter = Reporter(
+        context,
+        counts={
+            "examples": len(trainer.train_dataset),
+            "held_out": len(trainer.eval_dataset) if trainer.eval_dataset is not None else 0,
+            "trainable_parameters": trained,
+            "total_parameters": total,
+        },
+        evaluate=trainer.evaluate if trainer.eval_dataset is not None else None,
+        watch=_watcher(trainer, start, prompts) if prompts and int(context.job.settings["watch_every"]) else None,
+        before_first_step=(lambda: check(trainer)) if check is not None else None,
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(reporter)
+    return reporter
+
+
+def _watcher(
+    trainer: Any, start: model.Start, prompts: Sequence[Sequence[Mapping[str, str]]]
+) -> Callable[[], list[list[str]]]:
+    """Answers the watched prompts greedily with the model as it is. No random number is drawn."""
+    ids = [start.tokens.prompt_ids(turns) for turns in prompts]
+    rule = Rule(temperature=0, top_p=1, max_tokens=WATCHED_TOKENS, end_ids=tuple(start.tokens.end_ids))
+
+    def watch() -> list[list[str]]:
+        was_training = trainer.model.training
+        trainer.model.eval()
+        with trainer.compute_loss_context_manager():
+            answers = answer_all(trainer.model, ids, rule)
+        trainer.model.train(was_training)
+        return [
+            [turns[-1]["content"], start.tokens.decode(answer.ids)]
+            for turns, answer in zip(prompts, answers, strict=True)
+        ]
+
+    return watch
+
+
+def _newest_checkpoint(context: RunContext) -> checkpoints.Checkpoint | None:
+    """The newest checkpoint that verifies; None for a run that begins. Says which were skipped, and why."""
+    newest = checkpoints.newest_valid(context.paths.checkpoints)
+    for reason in newest.skipped if newest is not None else ():
+        context.note(f"A newer checkpoint cannot be used: {reason}", "warning")
+    return newest
