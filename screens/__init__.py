@@ -1,0 +1,1 @@
+"""The Textual app. It shows what the engine knows and asks it for things; it decides nothing itself."""

@@ -1,0 +1,260 @@
+"""Data: what was imported, and the prompts, demonstrations and pairs there are, with a viewer beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.message import Message
+from textual.style import Style
+from textual.widgets import Static
+
+from screens.base import BenchScreen
+from screens.safe import line, plain
+from screens.widgets.filtered import Filtered
+from screens.widgets.panel import Empty, Panel
+from screens.widgets.records import Cell, Column, Records
+from workbench.records import Conversation, Demonstration, ImportReport, Pair, Prompt
+
+if TYPE_CHECKING:
+    from screens.importing import ImportDone
+
+Kind = Literal["prompts", "demonstrations", "pairs", "held out", "imports"]
+KINDS: tuple[Kind, ...] = ("prompts", "demonstrations", "pairs", "held out", "imports")
+Record = Prompt | Demonstration | Pair | ImportReport
+
+MOST_ROWS = 2_000
+"""Rows read at a time; `/` asks the store for those with a text in them."""
+
+
+@dataclass
+class RowsRead(Message):
+    """Rows of one kind, as the store has them."""
+
+    kind: Kind
+    rows: Sequence[Record]
+    counts: dict[str, int]
+
+
+class KindRow(Static):
+    """The kinds in a row, the current one marked. Clicking one shows it."""
+
+    ALLOW_SELECT = False
+
+    def show(self, current: Kind, counts: dict[str, int]) -> None:
+        """Marks a kind and says how many there are of each."""
+        parts = []
+        for kind in KINDS:
+            style = "bold $strong on $cursor-line" if kind == current else "$quiet"
+            count = f" {counts[kind]:,}" if kind in counts else ""
+            part = Content.assemble((f" {kind}", style), (f"{count} ", f"{style}"))
+            parts.append(part.stylize(Style.from_meta({"@click": f"screen.show({kind!r})"})))  # our own constant
+        self.update(Content(" ").join(parts))
+
+
+class DataScreen(BenchScreen):
+    """The project's data, one kind at a time."""
+
+    PLACE = "data"
+    CSS_PATH = "data.tcss"
+    AUTO_FOCUS = "Records"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("i", "import", "import", id="data.import", tooltip="Import a file of prompts, answers or preferences."),
+        Binding(
+            "tab,right_square_bracket",
+            "turn(1)",
+            "next kind",
+            key_display="tab",
+            id="data.next",
+            tooltip="Show the next kind of data.",
+        ),
+        Binding(
+            "shift+tab,left_square_bracket",
+            "turn(-1)",
+            "kind before",
+            show=False,
+            id="data.before",
+            tooltip="Show the kind of data before.",
+        ),
+        Binding(
+            "v",
+            "hidden",
+            "invisible",
+            show=False,
+            id="data.hidden",
+            tooltip="Show or hide marks for invisible characters.",
+        ),
+        Binding(
+            "ctrl+f", "scroll(10)", "read on", show=False, id="data.on", tooltip="Scroll the text on the right down."
+        ),
+        Binding(
+            "ctrl+y", "scroll(-10)", "read back", show=False, id="data.back", tooltip="Scroll the text on the right up."
+        ),
+        Binding("q,escape", "leave", "back", id="data.leave", tooltip="Go back to Home."),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._kind: Kind = "prompts"
+        self._hidden = True
+
+    def content(self) -> ComposeResult:
+        rows: Records[Record] = Records((Column(""), Column("", 18, from_width=70)), _cells, key=_key, header=False)
+        with Panel(title="data", id="data-panel"):
+            yield KindRow(id="kinds")
+            yield Filtered(rows, empty=Empty("There is no data in this project yet.", "i", "to import a file."))
+        with Panel(title="record", id="record-panel"), VerticalScroll(can_focus=False, id="record-scroll"):
+            yield Static(id="record")
+
+    def on_mount(self) -> None:
+        self.query_one(KindRow).show(self._kind, {})
+
+    # -- loading
+
+    def reload(self) -> None:
+        self._read(self._kind, self.query_one(Filtered).text)
+
+    @work(thread=True, exclusive=True, group="data")
+    def _read(self, kind: Kind, search: str) -> None:
+        from workbench import orders
+
+        store = self.bench.store
+        counts = store.counts()
+        rows: Sequence[Record]
+        numbers = {"prompts": counts.prompts, "demonstrations": counts.demonstrations, "held out": counts.held_out}
+        if kind == "prompts":
+            rows = store.prompts("train", search=search, limit=MOST_ROWS)
+        elif kind == "held out":
+            rows = store.prompts("held_out", search=search, limit=MOST_ROWS)
+        elif kind == "demonstrations":
+            rows = store.demonstrations(search=search, limit=MOST_ROWS)
+        elif kind == "pairs":
+            found = orders.pairs(self.bench)
+            numbers["pairs"] = len(found)
+            rows = [pair for pair in reversed(found) if search.lower() in _text(pair.prompt).lower()][:MOST_ROWS]
+        else:
+            rows = [report for report in store.imports() if search.lower() in report.path.lower()]
+        self.post_message(RowsRead(kind, rows, numbers))
+
+    def on_rows_read(self, message: RowsRead) -> None:
+        self.query_one(KindRow).show(message.kind, message.counts)
+        empty = self.query_one(Empty)
+        if message.kind == "pairs":
+            empty.say("There are no preference pairs yet: they are made by ranking answers.", "5", "to rank.")
+        else:
+            empty.say(f"There are no {message.kind} in this project yet.", "i", "to import a file.")
+        self.query_one(Filtered).show(message.rows)
+        more = len(message.rows) == MOST_ROWS
+        self.query_one("#data-panel", Panel).note(f"the first {MOST_ROWS:,}, / finds the rest" if more else "")
+
+    @on(Filtered.FilterChanged)
+    def _search(self, message: Filtered.FilterChanged[Record]) -> None:
+        self._read(self._kind, message.text)
+
+    # -- reading
+
+    @on(Records.Highlighted)
+    def _show_record(self, message: Records.Highlighted[Record]) -> None:
+        text = record_text(message.record, hidden=self._hidden) if message.record is not None else Content("")
+        self.query_one("#record", Static).update(text)
+        self.query_one("#record-scroll", VerticalScroll).scroll_home(animate=False)
+
+    def action_hidden(self) -> None:
+        self._hidden = not self._hidden
+        rows = self.query_one(Records)
+        if rows.record is not None:
+            self.query_one("#record", Static).update(record_text(rows.record, hidden=self._hidden))
+
+    def action_scroll(self, lines: int) -> None:
+        self.query_one("#record-scroll", VerticalScroll).scroll_relative(y=lines, animate=False)
+
+    def action_turn(self, by: int) -> None:
+        self.action_show(KINDS[(KINDS.index(self._kind) + by) % len(KINDS)])
+
+    def action_show(self, kind: Kind) -> None:
+        self._kind = kind
+        self.query_one(KindRow).show(kind, {})
+        self.reload()
+
+    # -- importing
+
+    def action_import(self) -> None:
+        from screens.importing import ImportScreen
+
+        self.app.push_screen(ImportScreen(self.bench), self._imported)
+
+    def _imported(self, done: ImportDone | None) -> None:
+        if done is not None:
+            self._kind = done.kind
+            self.bench_app.on_project_changed(done.change)
+
+
+def _text(turns: Conversation) -> str:
+    return turns[-1].content if turns else ""
+
+
+def _key(record: Record) -> object:
+    if isinstance(record, Prompt | Demonstration):
+        return type(record).__name__, record.id
+    return record.sha256 if isinstance(record, ImportReport) else (record.ranking_id, record.chosen, record.rejected)
+
+
+def _cells(record: Record) -> tuple[Cell, ...]:
+    if isinstance(record, Prompt):
+        return line(record.text), line(record.kind, "$quiet")
+    if isinstance(record, Demonstration):
+        return line(record.prompt.text), line(record.prompt.kind or record.origin, "$quiet")
+    if isinstance(record, Pair):
+        return line(_text(record.prompt)), line(record.judge, "$quiet")
+    return line(Path(record.path).name), Content.styled(_report_in_words(record), "$quiet")
+
+
+def _report_in_words(report: ImportReport) -> str:
+    rejected = f" · {len(report.rejected):,} ✗" if report.rejected else ""
+    return f"{report.rows_ok:,} ok{rejected}"
+
+
+def record_text(record: Record, *, hidden: bool = True) -> Content:
+    """A record in full, its parts under quiet headings."""
+    if isinstance(record, ImportReport):
+        return _report_text(record)
+    if isinstance(record, Pair):
+        parts = [_turns(record.prompt, hidden), _part("✓ chosen", record.chosen, "$success", hidden)]
+        return Content("\n\n").join([*parts, _part("✗ rejected", record.rejected, "$accent", hidden)])
+    if isinstance(record, Demonstration):
+        answer = _part("demonstration", record.text, "$success", hidden)
+        return Content("\n\n").join([_turns(record.prompt.turns, hidden), answer])
+    parts = [_turns(record.turns, hidden)]
+    if record.answer is not None:
+        parts.append(_part("known answer", record.answer, "$success", hidden))
+    return Content("\n\n").join(parts)
+
+
+def _turns(turns: Conversation, hidden: bool) -> Content:
+    return Content("\n\n").join(_part(turn.role, turn.content, "$primary", hidden) for turn in turns)
+
+
+def _part(name: str, text: str, style: str, hidden: bool) -> Content:
+    return Content("\n").join([Content.styled(name, style), plain(text, hidden=hidden)])
+
+
+def _report_text(report: ImportReport) -> Content:
+    facts = [
+        ("file", report.path),
+        ("layout", report.layout + (f" (it could also be {report.runner_up})" if report.runner_up else "")),
+        ("rows", f"{report.rows_ok:,} imported, {len(report.rejected):,} rejected"),
+        ("added", ", ".join(f"{count:,} {what}" for what, count in report.added.items())),
+        ("sha256", report.sha256[:16]),
+    ]
+    lines = [Content.assemble((f"{name:<8}", "$quiet"), plain(value, limit=400)) for name, value in facts]
+    if report.rejected:
+        lines.append(Content.styled("\nrejected rows", "$accent"))
+        lines += [Content.assemble((f"line {number:<6}", "$quiet"), line(why)) for number, why in report.rejected[:500]]
+    return Content("\n").join(lines)

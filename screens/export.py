@@ -1,0 +1,288 @@
+"""Export: pick a run, tick what to write, see what it needs, and read how each part did in its checks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import Static
+
+from screens.base import BenchScreen
+from screens.messages import OpenChat, OpenRun, ProjectChanged, RunLaunched
+from screens.safe import line
+from screens.widgets.panel import Empty, Panel
+from screens.widgets.records import Cell, Column, Records
+from workbench.exported import USUAL, Choice, Part, choices, exportable_runs, orders_of, parts
+from workbench.exports.plan import MARGIN_BYTES, free_bytes, megabytes
+
+if TYPE_CHECKING:
+    from workbench.runs import Run
+
+
+@dataclass
+class ExportsKnown(Message):
+    """The runs that can be exported, what they can become, and what was exported before."""
+
+    runs: list[Run]
+    choices: dict[str, list[Choice]]
+    refusals: dict[str, str]
+    parts: list[Part]
+    free: int
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A row of the list of targets."""
+
+    choice: Choice
+    on: bool
+
+
+class ExportScreen(BenchScreen):
+    """Take a model with you, checked."""
+
+    PLACE = "export"
+    CSS_PATH = "export.tcss"
+    AUTO_FOCUS = "#export-runs"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("space", "tick", "tick", id="export.tick", tooltip="Write the highlighted kind of file, or not."),
+        Binding("x", "start", "export", id="export.start", tooltip="Write what is ticked, and check each part."),
+        Binding("c", "chat", "chat", id="export.chat", tooltip="Talk with the highlighted GGUF file."),
+        Binding("tab", "app.focus_next", "next list", id="export.next", tooltip="Go to the next list."),
+        Binding("r", "watch", "progress", id="export.watch", tooltip="Show the newest export at work."),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._wanted: str | None = None
+        self._known = ExportsKnown([], {}, {}, [], 0)
+        self._ticked = set(USUAL)
+
+    def content(self) -> ComposeResult:
+        with Horizontal(id="export-order"):
+            with Panel(title="model", id="export-models"):
+                yield Records[RunRow](
+                    (Column("run", 6), Column("method", 8), Column("name")),
+                    lambda row: (
+                        line(row.run.id),
+                        line(row.run.job.action),
+                        line(row.run.job.name or row.run.job.base.name),
+                    ),
+                    key=lambda row: row.run.id,
+                    id="export-runs",
+                )
+                yield Empty("No run has a finished model yet.", "6", "to see the runs", id="export-none")
+            with Panel(title="write", id="export-targets"):
+                yield Records[Tick](
+                    (Column("", 3), Column("kind", 8), Column("size", 9, "right"), Column("about", from_width=60)),
+                    _tick_cells,
+                    key=lambda tick: tick.choice.name,
+                    header=False,
+                    id="export-kinds",
+                )
+                yield Static(id="export-room")
+        with Panel(title="exported", id="export-made"), Vertical():
+            yield Records[Part](PART_COLUMNS, _part_cells, key=lambda part: part.name, id="export-parts")
+            yield Static(id="export-checks")
+            yield Empty("Nothing exported yet.", "x", "to write what is ticked", id="export-nothing")
+
+    def reload(self) -> None:
+        self._load()
+
+    @work(thread=True, exclusive=True, group="exports")
+    def _load(self) -> None:
+        from workbench import bases
+        from workbench.errors import BaseModelError
+
+        runs = exportable_runs(self.bench)
+        found: dict[str, list[Choice]] = {}
+        refusals: dict[str, str] = {}
+        for spec in {run.job.base.path for run in runs}:
+            try:
+                base = bases.resolve(spec)
+                found[spec], refusals[spec] = choices(base), base.exportable
+            except BaseModelError as error:
+                found[spec], refusals[spec] = [], str(error)
+        self.post_message(ExportsKnown(runs, found, refusals, parts(self.bench), free_bytes(self.bench.paths.exports)))
+
+    def on_exports_known(self, message: ExportsKnown) -> None:
+        self._known = message
+        runs = self.query_one("#export-runs", Records)
+        runs.records = [RunRow(run) for run in message.runs]
+        runs.display = bool(message.runs)
+        self.query_one("#export-none").display = not message.runs
+        if self._wanted is not None:
+            runs.select(self._wanted)
+            self._wanted = None
+        made = self.query_one("#export-parts", Records)
+        made.records = message.parts
+        made.display = bool(message.parts)
+        self.query_one("#export-nothing").display = not message.parts
+        self._show_choices()
+
+    def choose_source(self, run_id: str | None) -> None:
+        """Puts the cursor on a run, now or once the runs are read."""
+        self._wanted = run_id
+        self.reload()
+
+    @on(Records.Highlighted, "#export-parts")
+    def _show_checks(self, message: Records.Highlighted[Part]) -> None:
+        rows = [] if message.record is None else check_rows(message.record)
+        self.query_one("#export-checks", Static).update(Content("\n").join(rows))
+        self.refresh_bindings()
+
+    # -- what is chosen
+
+    @property
+    def run_chosen(self) -> Run | None:
+        row = self.query_one("#export-runs", Records).record
+        return row.run if row is not None else None
+
+    @property
+    def chosen(self) -> list[Choice]:
+        return [tick.choice for tick in self.query_one("#export-kinds", Records).records if tick.on]
+
+    @on(Records.Highlighted, "#export-runs")
+    def _other_run(self) -> None:
+        self._show_choices()
+
+    def _show_choices(self) -> None:
+        run = self.run_chosen
+        found = self._known.choices.get(run.job.base.path, []) if run is not None else []
+        kinds = self.query_one("#export-kinds", Records)
+        kinds.records = [Tick(choice, choice.name in self._ticked) for choice in found]
+        self._show_room(run)
+        self.refresh_bindings()
+
+    def _show_room(self, run: Run | None) -> None:
+        refusal = self._known.refusals.get(run.job.base.path, "") if run is not None else ""
+        needed = sum(choice.size_bytes for choice in self.chosen) + MARGIN_BYTES
+        fits = needed < self._known.free
+        said = Content.assemble(
+            ("needs ", "$quiet"),
+            (megabytes(needed), "$strong" if fits else "bold $error"),
+            (" of ", "$quiet"),
+            (f"{megabytes(self._known.free)} free", "$quiet"),
+            ("" if fits else "  ✗ too little room", "bold $error"),
+        )
+        if refusal:
+            said = Content("\n").join([line(f"no GGUF: {refusal}", "$accent"), said])
+        self.query_one("#export-room", Static).update(said if run is not None else Content())
+
+    # -- keys
+
+    def why_not(self, action: str) -> str:
+        if not self.is_mounted:
+            return ""
+        if action in ("start", "tick") and self.run_chosen is None:
+            return "No run has a finished model yet: train one first."
+        if action == "start" and not self.chosen:
+            return "Nothing is ticked: press space on a kind of file."
+        part = self.query_one("#export-parts", Records).record
+        if action == "chat" and (part is None or not part.is_gguf or not part.verified):
+            return "Choose a verified GGUF file in the list of exports; with a run, chat from the Runs screen."
+        if action == "watch" and not self.bench.runs.ids():
+            return "There is no export yet."
+        return ""
+
+    def action_tick(self) -> None:
+        kinds = self.query_one("#export-kinds", Records)
+        if kinds.record is None:
+            return
+        self._ticked ^= {kinds.record.choice.name}
+        kinds.focus()
+        self._show_choices()
+
+    @on(Records.Chosen, "#export-kinds")
+    def _tick_by_enter(self) -> None:
+        self.action_tick()
+
+    @on(Records.Chosen, "#export-runs")
+    def _to_kinds(self) -> None:
+        self.query_one("#export-kinds").focus()
+
+    def action_start(self) -> None:
+        run = self.run_chosen
+        if run is not None and self.chosen:
+            self._start(run.id, self.chosen)
+
+    @work(thread=True, exclusive=True, group="order")
+    def _start(self, run_id: str, chosen: list[Choice]) -> None:
+        from workbench import orders
+
+        for target, changes in orders_of(chosen):
+            exported = orders.export(self.bench, run_id, target, changes=changes)
+            self.bench.runs.launch(exported)
+            self.post_message(RunLaunched(exported.id))
+        self.post_message(ProjectChanged(f"exporting run {run_id}: {', '.join(choice.name for choice in chosen)}"))
+
+    def action_chat(self) -> None:
+        part = self.query_one("#export-parts", Records).record
+        if part is not None:
+            self.post_message(OpenChat(str(part.path)))
+
+    def action_watch(self) -> None:
+        exports = self.bench.runs.all("export")
+        if exports:
+            self.post_message(OpenRun(exports[-1].id))
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """A run in the list of models."""
+
+    run: Run
+
+
+PART_COLUMNS = (
+    Column("file"),
+    Column("size", 8, "right"),
+    Column("check", 10),
+    Column("same tokens", 11, "right"),
+    Column("KL", 9, "right", from_width=90),
+)
+
+
+def _tick_cells(tick: Tick) -> tuple[Cell, ...]:
+    mark = Content.styled("[✓]", "bold $primary") if tick.on else Content.styled("[ ]", "$quiet")
+    return (
+        mark,
+        Content(tick.choice.name),
+        megabytes(tick.choice.size_bytes),
+        Content.styled(tick.choice.about, "$quiet"),
+    )
+
+
+def check_rows(part: Part) -> list[Content]:
+    """One row a check: what was compared, and the figures it gave."""
+    rows = []
+    for check, figures in part.checks.items():
+        words = [
+            f"{name.replace('_', ' ')} {_figure(name, value)}" for name, value in figures.items() if value is not None
+        ]
+        rows.append(Content.assemble((f"{check:<28}", "$quiet"), line(" · ".join(words))))
+    return rows
+
+
+def _figure(name: str, value: float) -> str:
+    if "agreement" in name:
+        return f"{value:.2%}"
+    return f"{value:.2e}" if "kl" in name else f"{value:g}"
+
+
+def _part_cells(part: Part) -> tuple[Cell, ...]:
+    agreement, kl = part.figure("greedy_agreement"), part.figure("mean_kl")
+    passed = Content.styled("✓ verified", "$success") if part.verified else Content.styled("✗ failed", "bold $error")
+    return (
+        line(part.name),
+        megabytes(part.size_bytes),
+        passed,
+        "" if agreement is None else f"{agreement:.2%}",
+        "" if kl is None else f"{kl:.1e}",
+    )

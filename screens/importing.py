@@ -1,0 +1,239 @@
+"""Importing a file: its path, then the guessed layout with parsed rows to check it by; one key takes the runner-up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
+from textual.message import Message
+from textual.screen import ModalScreen
+from textual.widgets import Input, Static
+
+from screens.messages import ProjectChanged
+from screens.safe import line, plain
+from screens.widgets.asking import Ask
+from workbench.errors import WorkbenchError
+from workbench.records import ImportReport, Split
+
+if TYPE_CHECKING:
+    from screens.data import Kind
+    from workbench.bench import Bench
+    from workbench.formats import Parsed
+    from workbench.importing import Preview
+
+SHOWN_ROWS = 4
+REJECTED_SHOWN = 6
+
+
+@dataclass(frozen=True)
+class ImportDone:
+    """A file is in the store: what to show of it."""
+
+    kind: Kind
+    change: ProjectChanged
+
+
+@dataclass
+class Previewed(Message):
+    """A file's beginning is read."""
+
+    preview: Preview
+
+
+@dataclass
+class Imported(Message):
+    """A file is in the store."""
+
+    report: ImportReport
+
+
+@dataclass
+class Refused(Message):
+    """The file cannot be read or imported."""
+
+    error: WorkbenchError
+
+
+class ImportScreen(ModalScreen[ImportDone | None]):
+    """Asks for the file, shows what would come of it, and imports it on enter."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "import", "import", id="import.go", tooltip="Import the file as shown."),
+        Binding("s", "swap", "other layout", id="import.swap", tooltip="Read the file in the next layout that fits."),
+        Binding(
+            "o",
+            "held_out",
+            "held out",
+            id="import.held_out",
+            tooltip="Keep these prompts for measuring; they never train.",
+        ),
+        Binding("p", "path", "other file", id="import.path", tooltip="Choose another file."),
+        Binding("escape,q", "cancel", "leave", id="import.leave", tooltip="Go back without importing."),
+        Binding("j,down", "scroll(2)", "down", show=False, id="import.down", tooltip="Scroll down."),
+        Binding("k,up", "scroll(-2)", "up", show=False, id="import.up", tooltip="Scroll up."),
+    ]
+
+    def __init__(self, bench: Bench) -> None:
+        super().__init__()
+        self._bench = bench
+        self._preview: Preview | None = None
+        self._split: Split = "train"
+        self._tried: list[str] = []
+        self._busy = False
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="sheet", classes="import") as sheet:
+            sheet.border_title = Content(" import a file ")
+            yield Static(
+                Content.styled("JSONL, JSON, CSV, parquet or text, also .gz. Tab completes the path.", "$quiet")
+            )
+            yield Ask("path of the file", id="import-path")
+            with VerticalScroll(id="import-scroll", can_focus=True):
+                yield Static(id="import-found")
+
+    def on_mount(self) -> None:
+        self._hint("enter reads the file · esc back")
+        self.query_one(Ask).open()
+
+    def _hint(self, text: str) -> None:
+        self.query_one("#sheet", Vertical).border_subtitle = Content(f" {text} ")
+
+    # -- reading the file
+
+    @on(Input.Submitted)
+    def _chosen(self, message: Input.Submitted) -> None:
+        message.stop()
+        if message.value.strip():
+            self._tried = []
+            self._look(Path(message.value.strip()).expanduser(), None)
+
+    @work(thread=True, exclusive=True, group="import")
+    def _look(self, path: Path, layout: str | None) -> None:
+        from workbench import importing
+
+        try:
+            self.post_message(Previewed(importing.preview(path, layout)))
+        except WorkbenchError as error:  # this screen's edge: it has no status row
+            self.post_message(Refused(error))
+
+    def on_previewed(self, message: Previewed) -> None:
+        self._preview = message.preview
+        if message.preview.layout is not None and message.preview.layout.name not in self._tried:
+            self._tried.append(message.preview.layout.name)
+        self._draw()
+        self.query_one("#import-scroll").focus()
+
+    def on_refused(self, message: Refused) -> None:
+        self._busy = False
+        told = [Content.assemble(("✗ ", "bold $error"), plain(message.error.message, "bold"))]
+        if message.error.hint:
+            told.append(plain(message.error.hint, "$quiet"))
+        self.query_one("#import-found", Static).update(Content("\n").join(told))
+
+    def _draw(self) -> None:
+        preview = self._preview
+        if preview is None:
+            return
+        self.query_one("#import-found", Static).update(preview_text(preview, self._split))
+        swap = " · s swaps" if preview.runner_up else ""
+        keep = "o held out" if self._split == "train" else "o training"
+        self._hint(f"enter imports{swap} · {keep} · p file · esc back" if preview.layout else "p other file · esc back")
+
+    # -- keys
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action in ("import", "held_out"):
+            return True if self._preview is not None and self._preview.layout is not None else None
+        if action == "swap":
+            return True if self._preview is not None and self._preview.runner_up is not None else None
+        return True
+
+    def action_swap(self) -> None:
+        preview = self._preview
+        if preview is not None and preview.runner_up is not None:
+            self._look(preview.path, preview.runner_up.name)
+
+    def action_held_out(self) -> None:
+        self._split = "held_out" if self._split == "train" else "train"
+        self._draw()
+
+    def action_path(self) -> None:
+        self.query_one(Ask).open(self.query_one(Ask).value)
+
+    def action_scroll(self, lines: int) -> None:
+        self.query_one("#import-scroll", VerticalScroll).scroll_relative(y=lines, animate=False)
+
+    def action_cancel(self) -> None:
+        self.dismiss(None)
+
+    def action_import(self) -> None:
+        preview = self._preview
+        if preview is not None and preview.layout is not None and not self._busy:
+            self._busy = True
+            self._import(preview.path, preview.layout.name)
+
+    @work(thread=True, exclusive=True, group="import")
+    def _import(self, path: Path, layout: str) -> None:
+        from workbench import importing
+
+        try:
+            self.post_message(Imported(importing.import_file(self._bench.store, path, layout, self._split)))
+        except WorkbenchError as error:  # as above
+            self.post_message(Refused(error))
+
+    def on_imported(self, message: Imported) -> None:
+        report = message.report
+        added = ", ".join(f"{count:,} {what}" for what, count in report.added.items()) or "nothing new"
+        rejected = f"; {len(report.rejected):,} rows rejected, see imports" if report.rejected else ""
+        kind: Kind = "imports" if report.rejected else "held out" if self._split == "held_out" else "prompts"
+        self.dismiss(ImportDone(kind, ProjectChanged(f"{Path(report.path).name}: {added}{rejected}.")))
+
+
+def preview_text(preview: Preview, split: Split) -> Content:
+    """The guess, why, the runner-up, then rows as they would be stored, then those that would be rejected."""
+    if preview.layout is None:
+        return Content.assemble(("✗ ", "bold $error"), plain(preview.why))
+    lines = [
+        Content.assemble(
+            ("layout     ", "$quiet"), (preview.layout.label, "bold $accent"), ("   ", ""), plain(preview.why, "$quiet")
+        )
+    ]
+    if preview.runner_up is not None:
+        lines.append(
+            Content.assemble(("or maybe   ", "$quiet"), preview.runner_up.label, ("   s takes this one", "$quiet"))
+        )
+    use = "measuring only: held out, never trained on" if split == "held_out" else "training"
+    whole = "" if preview.complete else " (the file's first rows)"
+    lines.append(Content.assemble(("goes to    ", "$quiet"), use))
+    counts = f"{len(preview.rows):,} good · {len(preview.rejected):,} rejected{whole}"
+    lines.append(Content.assemble(("rows       ", "$quiet"), counts))
+    lines += [Content.assemble(("!          ", "$accent"), plain(warning)) for warning in preview.survey.warnings]
+    for number, parsed in preview.rows[:SHOWN_ROWS]:
+        lines.append(Content.styled(f"\nline {number}", "$quiet"))
+        lines += _parsed_lines(parsed)
+    if preview.rejected:
+        lines.append(Content.styled("\nrejected", "$accent"))
+        lines += [
+            Content.assemble((f"line {n:<6}", "$quiet"), line(why)) for n, why in preview.rejected[:REJECTED_SHOWN]
+        ]
+    return Content("\n").join(lines)
+
+
+def _parsed_lines(parsed: Parsed) -> list[Content]:
+    rows: list[tuple[str, str, str]] = []
+    for prompt, text in parsed.demonstrations:
+        rows += [("prompt", prompt.turns[-1].content, "$primary"), ("answer", text, "$success")]
+    for prompt, chosen, rejected in parsed.preferences:
+        rows += [("prompt", prompt.turns[-1].content, "$primary"), ("chosen", chosen, "$success")]
+        rows.append(("rejected", rejected, "$accent"))
+    for prompt in parsed.prompts:
+        rows.append(("prompt", prompt.turns[-1].content, "$primary"))
+        if prompt.answer is not None:
+            rows.append(("answer", prompt.answer, "$success"))
+    return [Content.assemble((f"  {name:<9}", style), line(text, limit=300)) for name, text, style in rows[:6]]

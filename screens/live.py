@@ -1,0 +1,265 @@
+"""A run, live or ended: its charts, what they say in words, the log, and its answers to fixed prompts through time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Container, Horizontal, Vertical, VerticalScroll
+from textual.message import Message
+from textual.widgets import Static
+
+from screens.base import BenchScreen
+from screens.live_keys import KEYS
+from screens.messages import OpenChat, OpenExport, OpenSample, ProjectChanged
+from screens.safe import plain
+from screens.widgets.chart import LineChart
+from screens.widgets.panel import Panel
+from screens.widgets.progress import RunStats, Spoken, Stats
+from screens.widgets.run_text import checks, notes, samples
+from workbench import panels
+from workbench.live import Follower
+from workbench.methods import Panel as MethodPanel
+from workbench.narration import verdicts
+from workbench.runs import Run
+from workbench.text import clean
+
+POLL_SECONDS = 0.25
+"""Four looks a second: the charts do not draw more often."""
+
+MOST_CHARTS = 8
+GRID_CHARTS = 6
+"""Charts beside each other on a wide screen; `tab` and `z` show the others."""
+
+LOG_BYTES = 64_000
+WIDE_COLUMNS, TALL_ROWS = 110, 30
+
+
+@dataclass
+class RunRead(Message):
+    """The run's log has been read to its end for the first time."""
+
+    follower: Follower
+
+
+class LiveScreen(BenchScreen):
+    """One run, from its first event to its end and after."""
+
+    PLACE = "runs"
+    CSS_PATH = "live.tcss"
+    AUTO_FOCUS = ""
+    SAYS_NEXT_STEP = False
+    BINDINGS: ClassVar[list[BindingType]] = KEYS
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__()
+        self.run_id = run_id
+        self.run: Run | None = None
+        self.follower: Follower | None = None
+        self._panels: tuple[MethodPanel, ...] = ()
+        self._charts: Sequence[panels.Chart] = ()
+        self._current = 0
+        self._zoomed = False
+        self._showing = "charts"
+        self._log_size = -1
+        self._asked_to_stop = False
+
+    def content(self) -> ComposeResult:
+        yield RunStats()
+        yield Spoken()
+        with Container(id="live-body"):
+            with Container(id="live-charts"):
+                for _ in range(MOST_CHARTS):
+                    yield LineChart()
+            with Horizontal(id="live-below"):
+                with Panel(title=" notes ", id="live-notes"), VerticalScroll(can_focus=False):
+                    yield Static(classes="live-notes-text")
+                with Panel(title=" samples through time ", id="live-samples"), VerticalScroll(can_focus=False):
+                    yield Static(classes="live-samples-text")
+            with Vertical(id="live-text"), VerticalScroll(id="live-scroll", can_focus=False):
+                yield Static(id="live-text-body")
+
+    def on_mount(self) -> None:
+        self.run = self.bench.runs.get(self.run_id)
+        self._panels = panels.panels(self.run.job)[:MOST_CHARTS]
+        self.query_one("#live-text").display = False
+        self._show_charts()
+        self._read_all(self.run)
+        self.set_interval(POLL_SECONDS, self._poll)
+
+    @work(thread=True, group="live")
+    def _read_all(self, run: Run) -> None:
+        """The whole log for the first time, off the screen's thread: a million events take seconds."""
+        follower = Follower(run)
+        follower.poll()
+        while follower.behind:
+            follower.poll()
+        self.post_message(RunRead(follower))
+
+    def on_run_read(self, message: RunRead) -> None:
+        self.follower = message.follower
+        self._draw()
+
+    def _poll(self) -> None:
+        """What is new since the last look: a few kilobytes, so it need not leave this thread."""
+        if self.follower is None or self.app.screen is not self:
+            return
+        alive = self.follower.status.alive
+        if self.follower.poll():
+            self._draw()
+        if alive and not self.follower.status.alive:
+            self.refresh_bindings()
+            self.post_message(ProjectChanged())
+        if self._showing == "log":
+            self._draw_log()
+
+    # -- drawing
+
+    def _draw(self) -> None:
+        follower, run = self.follower, self.run
+        if follower is None or run is None:
+            return
+        live, status = follower.live, follower.status
+        self.query_one(RunStats).stats = Stats.of(run, live, status)
+        self.query_one(Spoken).say(
+            status, verdicts(live, run.job.action) if run.job.kind == "train" else [], run.job.kind
+        )
+        self._charts = panels.charts(live, self._panels)
+        for chart, data in zip(self.query(LineChart), self._charts, strict=False):
+            if chart.display:
+                chart.show(data.lines, title=data.title)
+        self.query_one(".live-notes-text", Static).update(notes(follower))
+        self.query_one(".live-samples-text", Static).update(samples(live, newest_only=True))
+        if self._showing == "watched":
+            self.query_one("#live-text-body", Static).update(samples(live))
+        if run.job.kind == "export":
+            self.query_one("#live-text-body", Static).update(checks(live))
+        self.refresh_bindings()
+
+    def _show_charts(self) -> None:
+        """Six charts in a grid where there is room, else one at a time."""
+        count = len(self._panels)
+        one = self._zoomed or self.size.width < WIDE_COLUMNS or self.size.height < TALL_ROWS
+        for at, chart in enumerate(self.query(LineChart)):
+            chart.display = at < count and (at == self._current if one else at < GRID_CHARTS)
+            chart.set_class(not one and at == self._current, "-current")
+        grid = self.query_one("#live-charts")
+        shown = 1 if one else min(count, GRID_CHARTS)
+        columns = 1 if shown == 1 else 3 if self.size.width >= 150 and shown > 4 else 2
+        grid.styles.grid_size_columns = columns
+        grid.styles.grid_size_rows = max(1, -(-shown // columns))
+        text = self._showing != "charts" or not count
+        self.query_one("#live-text").display = text
+        grid.display = not text
+        self.query_one("#live-below").set_class(text or self._zoomed, "-away")
+        if self.follower is not None:
+            self._draw()
+
+    def on_resize(self) -> None:
+        self._show_charts()
+
+    def _draw_log(self) -> None:
+        """The end of the worker's log, read again only where it has grown."""
+        if self.run is None:
+            return
+        try:
+            size = self.run.paths.log.stat().st_size
+            if size == self._log_size:
+                return
+            with self.run.paths.log.open("rb") as file:
+                file.seek(max(0, size - LOG_BYTES))
+                text = file.read(LOG_BYTES).decode("utf-8", "replace")
+        except OSError:
+            size, text = 0, "There is no log yet."
+        self._log_size = size
+        self.query_one("#live-text-body", Static).update(plain(clean(text[-32_000:]) or "The log is empty."))
+        self.call_after_refresh(self.query_one("#live-scroll", VerticalScroll).scroll_end, animate=False)
+
+    # -- keys
+
+    def action_next_chart(self, step: int) -> None:
+        if self._panels:
+            self._current = (self._current + step) % len(self._panels)
+            if self._current >= GRID_CHARTS:
+                self._zoomed = True
+            self._show_charts()
+
+    def action_zoom(self) -> None:
+        self._zoomed = not self._zoomed
+        if not self._zoomed:
+            self._current = min(self._current, GRID_CHARTS - 1)
+        self._show_charts()
+
+    def action_show(self, what: str) -> None:
+        self._showing = "charts" if self._showing == what else what
+        self._log_size = -1
+        if self._showing == "log":
+            self._draw_log()
+        self._show_charts()
+
+    def action_log_scale(self) -> None:
+        for chart in self.query(LineChart):
+            chart.log_scale = not chart.log_scale
+
+    def action_full_range(self) -> None:
+        for chart in self.query(LineChart):
+            chart.full = not chart.full
+
+    def action_window(self, closer: bool) -> None:
+        for chart in self.query(LineChart):
+            chart.zoom(closer)
+
+    def action_scroll(self, lines: int) -> None:
+        for scroll in self.query(VerticalScroll):
+            scroll.scroll_relative(y=lines, animate=False)
+
+    def action_edge(self, end: bool) -> None:
+        scroll = self.query_one("#live-scroll", VerticalScroll)
+        (scroll.scroll_end if end else scroll.scroll_home)(animate=False)
+
+    def action_stop(self) -> None:
+        if self.run is not None:
+            self.bench.runs.stop(self.run)
+            self.notice("Asked to stop: it saves a checkpoint after this step and ends.")
+
+    @work(thread=True, group="live-resume")
+    def action_resume(self) -> None:
+        if self.run is not None:
+            self.bench.runs.resume(self.run)
+            self.post_message(ProjectChanged(f"Run {self.run.id} goes on."))
+
+    def action_sample(self) -> None:
+        self.post_message(OpenSample(self.run_id))
+
+    def action_export(self) -> None:
+        self.post_message(OpenExport(self.run_id))
+
+    def action_chat(self) -> None:
+        self.post_message(OpenChat(self.run_id))
+
+    def action_leave(self) -> None:
+        if self._showing != "charts" and self._panels:
+            self.action_show(self._showing)
+        else:
+            super().action_leave()
+
+    def why_not(self, action: str) -> str:
+        if self.run is None or self.follower is None:
+            return ""
+        status, kind = self.follower.status, self.run.job.kind
+        if action == "stop" and not status.alive:
+            return "It is not running."
+        if action == "resume" and (status.alive or status.state == "finished"):
+            return "It is running." if status.alive else "It has finished: there is nothing left to do."
+        if action in ("sample", "export", "chat"):
+            if kind != "train":
+                return "Only training runs have a model."
+            if not self.run.paths.model.is_dir():
+                return "Its model is there once it has finished."
+        if action == "show" and not self._panels:
+            return ""
+        return ""

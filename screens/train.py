@@ -1,0 +1,309 @@
+"""The training form: a method, a preset, a starting point, every setting, and what comes of it before it starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import Static
+
+from screens.base import BenchScreen
+from screens.machine import bytes_in_words
+from screens.messages import OpenRun, RunLaunched
+from screens.safe import line, plain
+from screens.sources import Source, sources
+from screens.widgets.form import FieldForm, rows_of
+from screens.widgets.panel import Panel
+from workbench.errors import WorkbenchError
+from workbench.fields import Field, Value
+
+if TYPE_CHECKING:
+    from workbench.fit import Estimate
+    from workbench.methods import Method
+    from workbench.presets import Preset
+    from workbench.runs import Run
+
+WHAT = ("method", "preset", "source", "name")
+METHOD_HELP = "How the model learns: from demonstrations, or from pairs of a better and a worse answer."
+PRESET_HELP = "Settings made for a size of card. The largest that fits this machine is suggested."
+SOURCE_HELP = "Whose weights the run starts from. DPO usually starts from an SFT run."
+NAME_HELP = "Anything that helps you tell this run from the others. It may stay empty."
+VERDICTS = {"fits": ("✓ fits", "$success"), "tight": ("! tight", "$accent"), "no": ("✗ does not fit", "bold $error")}
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the project and the machine offer to train with."""
+
+    methods: tuple[Method, ...]
+    presets: tuple[Preset, ...]
+    suggested: str
+    sources: list[Source]
+    rows: dict[str, int] = field(default_factory=dict)
+    """Demonstrations and pairs there are to train on."""
+
+
+@dataclass
+class TrainChoicesKnown(Message):
+    """The project and the machine have been asked."""
+
+    choices: Choices
+
+
+@dataclass
+class Estimated(Message):
+    """What a run with these settings needs; `error` where the base cannot be read."""
+
+    estimate: Estimate | None
+    error: str = ""
+
+
+@dataclass
+class RunOrdered(Message):
+    """A run was made and its worker started."""
+
+    run: Run
+
+
+class TrainScreen(BenchScreen):
+    """The form for one training run."""
+
+    PLACE = "runs"
+    CSS_PATH = "train.tcss"
+    AUTO_FOCUS = "FormRows"
+    SAYS_NEXT_STEP = False
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("s", "start", "start", id="train.start", tooltip="Start the run and watch it."),
+        Binding("p", "tokens", "tokens", id="train.tokens", tooltip="Show which tokens of a row carry loss."),
+        Binding("a", "all", "all fields", id="train.all", tooltip="Show or hide the advanced settings."),
+        Binding("q,escape", "leave", "back", id="train.leave", tooltip="Go back without starting a run."),
+    ]
+
+    def __init__(self, method: str | None = None, parent: str | None = None) -> None:
+        super().__init__()
+        self._method = method
+        self._start_from = parent
+        self._choices: Choices | None = None
+        self._what: dict[str, Value] = {}
+        self._changes: dict[str, Value] = {}
+        self._advanced = False
+        self._starting = False
+
+    def content(self) -> ComposeResult:
+        with Vertical(id="train-left"):
+            yield FieldForm(title="train", id="train-form")
+        with Panel(title="before it starts", id="train-summary"):
+            yield Static(id="train-data")
+            yield Static(id="train-fit")
+
+    # -- loading
+
+    def reload(self) -> None:
+        self._read()
+
+    @work(thread=True, exclusive=True, group="train")
+    def _read(self) -> None:
+        from workbench import methods, orders, presets
+
+        counts = {"demonstrations": self.bench.store.counts().demonstrations, "pairs": len(orders.pairs(self.bench))}
+        choices = Choices(
+            methods.all_methods(),
+            tuple(presets.all_presets()),
+            orders.suggested_preset(self.bench).name,
+            sources(self.bench),
+            counts,
+        )
+        self.post_message(TrainChoicesKnown(choices))
+
+    def on_train_choices_known(self, message: TrainChoicesKnown) -> None:
+        first = self._choices is None
+        self._choices = message.choices
+        if first:
+            self._what = self._suggestion(message.choices)
+        self._draw()
+
+    def _suggestion(self, choices: Choices) -> dict[str, Value]:
+        """What the person most likely came for: what they asked for, else the method that has data and is due."""
+        method = self._method or next(
+            (m.name for m in choices.methods if choices.rows[m.needs] and self._due(m)), "sft"
+        )
+        newest = next((source.label for source in choices.sources if source.run is not None), choices.sources[0].label)
+        asked = next((s.label for s in choices.sources if self._start_from and s.run == self._start_from), "")
+        source = asked or (choices.sources[0].label if method == "sft" else newest)
+        return {"method": method, "preset": choices.suggested, "source": source, "name": ""}
+
+    def _due(self, method: Method) -> bool:
+        step = self.bench_app.next_step
+        progress = self.bench_app.progress
+        if progress is None or step is None:
+            return method.needs == "demonstrations"
+        return (method.needs == "pairs") == bool(progress.new_pairs)
+
+    # -- what is chosen
+
+    def _chosen(self, choices: Choices) -> tuple[Method, Preset]:
+        method = next(m for m in choices.methods if m.name == self._what["method"])
+        preset = next(p for p in choices.presets if p.name == self._what["preset"])
+        return method, preset
+
+    def _what_fields(self, choices: Choices) -> tuple[Field, ...]:
+        method, preset = self._chosen(choices)
+        names = tuple(m.name for m in choices.methods)
+        about_method = f"{METHOD_HELP}\n{method.label}: {method.summary}"
+        labels = tuple(source.label for source in choices.sources)
+        return (
+            Field("method", method.name, "Method", about_method, choices=names, group="this run"),
+            Field(
+                "preset", preset.name, "Preset", f"{PRESET_HELP}\n{preset.title}: {preset.costs}",
+                choices=tuple(p.name for p in choices.presets), group="this run",
+            ),
+            Field("source", labels[0], "Start from", SOURCE_HELP, choices=labels, group="this run"),
+            Field("name", "", "Name", NAME_HELP, group="this run"),
+        )  # fmt: skip
+
+    def _settings(self, choices: Choices) -> dict[str, Value]:
+        method, preset = self._chosen(choices)
+        known = {f.name for f in method.all_fields}
+        return preset.settings(method.name, {name: v for name, v in self._changes.items() if name in known})
+
+    def _draw(self) -> None:
+        choices = self._choices
+        if choices is None:
+            return
+        method, preset = self._chosen(choices)
+        usual = preset.settings(method.name)
+        values = self._settings(choices)
+        what = self._what_fields(choices)
+        rows = rows_of(what, self._what, self._what, advanced=True)
+        rows += rows_of(method.all_fields, values, usual, advanced=self._advanced)
+        self.query_one(FieldForm).show(rows)
+        changed = sum(values[name] != usual[name] for name in values)
+        hidden = sum(f.advanced and values[f.name] == usual[f.name] for f in method.all_fields)
+        notes = [f"{changed} changed"] if changed else []
+        notes += [f"{hidden} more with a"] if hidden and not self._advanced else []
+        self.query_one("#form-rows", Panel).note(" · ".join(notes))
+        self.query_one("#train-data", Static).update(self._data_text(choices, method, values))
+        self._estimate(values, method.name)
+        self.refresh_bindings()
+
+    def _data_text(self, choices: Choices, method: Method, values: dict[str, Value]) -> Content:
+        count = choices.rows[method.needs]
+        if not count:
+            lack = "3 then i imports some" if method.needs == "demonstrations" else "5 ranks answers, which makes pairs"
+            return Content.assemble(("✗ ", "bold $error"), f"no {method.needs} to train on: {lack}")
+        kept = round(count * float(values["held_out"]))
+        batch = int(values["micro_batch"]) * int(values["accumulation"])
+        steps = max(1, -(-(count - kept) // batch)) * float(values["epochs"])
+        if limit := int(values["max_steps"]):
+            steps = min(steps, limit)
+        return Content.assemble(
+            ("data   ", "$quiet"), (f"about {count - kept:,} {method.needs}", "$strong"), f", {kept:,} held out\n",
+            ("steps  ", "$quiet"), (f"{steps:,.0f}", "$strong"), f" of {batch} rows",
+        )  # fmt: skip
+
+    @work(thread=True, exclusive=True, group="estimate")
+    def _estimate(self, values: dict[str, Value], method: str) -> None:
+        from workbench import bases, fit
+
+        try:
+            base = bases.resolve(self.bench.base)
+        except WorkbenchError as error:  # the form stays usable; starting the run says the same
+            self.post_message(Estimated(None, str(error)))
+            return
+        self.post_message(Estimated(fit.estimate(base, values, method, self.bench.hardware)))
+
+    def on_estimated(self, message: Estimated) -> None:
+        self.query_one("#train-fit", Static).update(fit_text(message.estimate, message.error))
+
+    @on(FieldForm.Changed)
+    def _change(self, message: FieldForm.Changed) -> None:
+        if message.name in WHAT:
+            self._what[message.name] = message.value
+        else:
+            self._changes[message.name] = message.value
+        self._draw()
+
+    # -- keys
+
+    def why_not(self, action: str) -> str:
+        if action not in ("start", "tokens"):
+            return ""
+        if self._choices is None:
+            return "The project is still being read."
+        method, _ = self._chosen(self._choices)
+        if not self._choices.rows[method.needs]:
+            return f"There are no {method.needs} to train on."
+        return "The run is being started." if self._starting and action == "start" else ""
+
+    def action_all(self) -> None:
+        self._advanced = not self._advanced
+        self._draw()
+
+    def action_tokens(self) -> None:
+        from screens.tokens import TokensScreen
+
+        if self._choices is not None:
+            method, _ = self._chosen(self._choices)
+            self.app.push_screen(TokensScreen(self.bench, method.name, self._settings(self._choices)))
+
+    def action_start(self) -> None:
+        if self._choices is not None:
+            self._starting = True
+            self.refresh_bindings()
+            self._order(self._choices)
+
+    @work(thread=True, exclusive=True, group="order")
+    def _order(self, choices: Choices) -> None:
+        from workbench import orders
+
+        method, preset = self._chosen(choices)
+        known = {f.name for f in method.all_fields}
+        source = next(s for s in choices.sources if s.label == self._what["source"])
+        try:
+            run = orders.train(
+                self.bench,
+                method.name,
+                preset=preset.name,
+                changes={name: value for name, value in self._changes.items() if name in known},
+                parent=source.run,
+                checkpoint=source.checkpoint,
+                name=str(self._what["name"]),
+            )
+            self.bench.runs.launch(run)
+        finally:
+            self._starting = False
+        self.post_message(RunOrdered(run))
+
+    def on_run_ordered(self, message: RunOrdered) -> None:
+        self.post_message(RunLaunched(message.run.id))
+        self.dismiss()
+        self.app.post_message(OpenRun(message.run.id))
+
+
+def fit_text(estimate: Estimate | None, error: str) -> Content:
+    """Whether it fits, why, and the parts of the memory it takes."""
+    if estimate is None:
+        return Content.assemble(("✗ ", "bold $error"), plain(error))
+    word, style = VERDICTS[estimate.verdict]
+    need = f"{bytes_in_words(estimate.low_bytes)} to {bytes_in_words(estimate.high_bytes)}"
+    lines = [
+        Content.assemble(("fit    ", "$quiet"), (word, style), f"  {need}"),
+        plain(estimate.sentence, "$quiet"),
+    ]
+    biggest = max(estimate.parts.values(), default=0) or 1
+    for name, size_bytes in estimate.parts.items():
+        width = max(1, round(12 * size_bytes / biggest)) if size_bytes else 0
+        lines.append(
+            Content.assemble(
+                line(name, "$quiet", limit=19).pad_right(20 - len(name)),
+                ("█" * width).ljust(13),
+                bytes_in_words(size_bytes),
+            )
+        )
+    return Content("\n").join(lines)

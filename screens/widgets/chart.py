@@ -1,0 +1,239 @@
+"""A line chart in braille: up to four series, told apart by glyph and by colour, each with its last value at its end.
+
+The engine (`workbench.plot`) turns series into dots; this widget colours them and draws the axes. It draws again when
+it gets new data, at most four times a second, and then only the rows that have changed.
+"""
+
+from __future__ import annotations
+
+import locale
+import os
+from collections.abc import Sequence
+from itertools import groupby
+from typing import ClassVar
+
+from rich.segment import Segment
+from rich.style import Style
+from textual.app import RenderResult
+from textual.content import Content
+from textual.geometry import Region
+from textual.reactive import reactive
+from textual.strip import Strip
+from textual.timer import Timer
+from textual.widget import Widget
+
+from workbench import plot
+
+GUTTER = 7
+"""Cells left of the plot, whatever the numbers are, so that nothing jumps when they grow."""
+
+END_LABEL = 8
+"""Cells right of the plot: a glyph and a number."""
+
+LEAST_SECONDS = 0.25
+GLYPHS = "●◆▲■"
+ASCII_GLYPHS = "o+x#"
+WINDOWS = (1.0, 0.5, 0.25, 0.1)
+"""Shares of the steps that `]` and `[` step through, the newest at the right end."""
+
+
+def ascii_only() -> bool:
+    """Whether the terminal has no braille: `WORKBENCH_ASCII` says so, or the locale is not UTF-8."""
+    return bool(os.environ.get("WORKBENCH_ASCII")) or "utf" not in locale.getpreferredencoding(False).lower()
+
+
+class LineChart(Widget, can_focus=False):
+    """Set `lines` through `show()`; `log_scale`, `full` and `window` change the view."""
+
+    ALLOW_SELECT = False
+    DEFAULT_CSS = """
+    LineChart {
+        height: 1fr;
+        width: 1fr;
+        min-height: 5;
+        border: round $border;
+        border-title-color: $strong;
+        border-title-style: none;
+        border-subtitle-color: $quiet;
+    }
+    LineChart > .chart--axis { color: $rule; }
+    LineChart > .chart--number { color: $quiet; }
+    LineChart > .chart--one { color: $primary; }
+    LineChart > .chart--one-dim { color: $primary 35%; }
+    LineChart > .chart--two { color: $accent; }
+    LineChart > .chart--two-dim { color: $accent 35%; }
+    LineChart > .chart--three { color: $success; }
+    LineChart > .chart--three-dim { color: $success 35%; }
+    LineChart > .chart--four { color: #cc79a7; }
+    LineChart > .chart--four-dim { color: #cc79a7 35%; }
+    """
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        "chart--axis",
+        "chart--number",
+        *(f"chart--{name}{dim}" for name in ("one", "two", "three", "four") for dim in ("", "-dim")),
+    }
+
+    log_scale: reactive[bool] = reactive(False)
+    full: reactive[bool] = reactive(False)
+    window: reactive[float] = reactive(1.0)
+
+    def __init__(
+        self, title: str = "", *, log: bool = False, empty: str = "no data yet", id: str | None = None
+    ) -> None:
+        super().__init__(id=id)
+        self._title = title
+        self._empty = empty
+        self._lines: tuple[plot.Line, ...] = ()
+        self._strips: list[Strip] = []
+        self._drawn_for: tuple[int, int] = (0, 0)
+        self._last_drawn = float("-inf")
+        self._timer: Timer | None = None
+        self._ascii = ascii_only()
+        self._labelled = (Content(""), Content(""))
+        self.set_reactive(LineChart.log_scale, log)
+
+    # -- what it shows
+
+    def show(self, lines: Sequence[plot.Line], *, title: str | None = None, empty: str | None = None) -> None:
+        """Other data. Drawn now, or a little later where it was drawn less than a quarter of a second ago."""
+        self._lines = tuple(lines[: plot.MAX_LINES])
+        self._title = self._title if title is None else title
+        self._empty = self._empty if empty is None else empty
+        wait = self._last_drawn + LEAST_SECONDS - self._now()
+        if wait <= 0 or title is not None:
+            self._redraw()
+        elif self._timer is None:
+            self._timer = self.set_timer(wait, self._redraw)
+
+    def _now(self) -> float:
+        return self.app._loop.time() if self.app._loop is not None else 0.0
+
+    def watch_log_scale(self) -> None:
+        self._redraw()
+
+    def watch_full(self) -> None:
+        self._redraw()
+
+    def watch_window(self) -> None:
+        self._redraw()
+
+    def zoom(self, closer: bool) -> None:
+        """Shows a smaller (or larger) share of the newest steps."""
+        at = WINDOWS.index(self.window) + (1 if closer else -1)
+        self.window = WINDOWS[max(0, min(at, len(WINDOWS) - 1))]
+
+    # -- drawing
+
+    def on_resize(self) -> None:
+        self._redraw()
+
+    def notify_style_update(self) -> None:
+        super().notify_style_update()
+        self._drawn_for = (0, 0)
+
+    def _redraw(self) -> None:
+        """Makes the rows anew and asks for those that differ from what is on screen."""
+        self._timer = None
+        if not self.is_mounted or not self.size.area:
+            return
+        self._last_drawn = self._now()
+        before, self._strips = self._strips, self._make()
+        self._label()
+        size = (self.size.width, self.size.height)
+        if len(before) != len(self._strips) or size != self._drawn_for:
+            self._drawn_for = size
+            self.refresh()
+            return
+        changed = [y for y, (old, new) in enumerate(zip(before, self._strips, strict=True)) if old != new]
+        if changed:
+            self.refresh(*(Region(0, y, size[0], 1) for y in changed))
+
+    def render_line(self, y: int) -> Strip:
+        if (self.size.width, self.size.height) != self._drawn_for:
+            self._strips = self._make()
+            self._drawn_for = (self.size.width, self.size.height)
+        return self._strips[y] if y < len(self._strips) else Strip.blank(self.size.width, self.rich_style)
+
+    def render(self) -> RenderResult:
+        return ""
+
+    def _label(self) -> None:
+        glyphs = self._glyphs()
+        named = self._lines if len(self._lines) > 1 else ()
+        legend = [(f"  {glyphs[i]} {line.name}", self._colour(i)) for i, line in enumerate(named)]
+        title = Content.assemble(f" {self._title}", *((text, colour) for text, colour in legend), " ")
+        if title != self._labelled[0]:  # setting it draws the whole frame
+            self.border_title = title
+        words = [word for word, on in (("log", self.log_scale), ("full range", self.full)) if on]
+        if self.window < 1:
+            words.append(f"last {self.window:.0%}")
+        subtitle = Content(f" {' · '.join(words)} " if words else "")
+        if subtitle != self._labelled[1]:
+            self.border_subtitle = subtitle
+        self._labelled = (title, subtitle)
+
+    def _colour(self, index: int) -> str:
+        return ("$primary", "$accent", "$success", "#cc79a7")[index]
+
+    def _glyphs(self) -> str:
+        return ASCII_GLYPHS if self._ascii else GLYPHS
+
+    def _make(self) -> list[Strip]:
+        width, height = self.size.width - GUTTER - END_LABEL, self.size.height - 1
+        if width < 4 or height < 2:
+            return [Strip.blank(self.size.width, self.rich_style)] * self.size.height
+        drawn = plot.picture(self._lines, plot.View(width, height, self.log_scale, self.full, self.window))
+        if drawn.empty:
+            return self._nothing()
+        rows = plot.characters(drawn.dots, self._ascii)
+        styles, owners = self._styles(), plot.owners_of_runs(drawn.owner)
+        strips = [self._row(y, rows[y], owners[y], drawn, styles) for y in range(height)]
+        return [*strips, self._x_axis(drawn, width, styles)]
+
+    def _nothing(self) -> list[Strip]:
+        text = self._empty.center(self.size.width)[: self.size.width]
+        middle = (self.size.height - 1) // 2
+        quiet, base = self.get_component_rich_style("chart--number"), self.rich_style
+        return [
+            Strip([Segment(text, quiet)], self.size.width) if y == middle else Strip.blank(self.size.width, base)
+            for y in range(self.size.height)
+        ]
+
+    def _styles(self) -> dict[int | str, Style]:
+        """Styles by the owner of a cell, and of the axis and its numbers."""
+        found: dict[int | str, Style] = {-1: self.rich_style}
+        for index, name in enumerate(("one", "two", "three", "four")):
+            found[2 * index] = self.get_component_rich_style(f"chart--{name}")
+            found[2 * index + 1] = self.get_component_rich_style(f"chart--{name}-dim")
+        found["axis"] = self.get_component_rich_style("chart--axis")
+        found["number"] = self.get_component_rich_style("chart--number")
+        return found
+
+    def _row(self, y: int, text: str, owners: list[int], drawn: plot.Picture, styles: dict[int | str, Style]) -> Strip:
+        tick = next((tick.text for tick in drawn.y_ticks if tick.cell == y), "")
+        edge = ("|" if self._ascii else "┤" if tick else "│") if not self._ascii else "+" if tick else "|"
+        cells = list(text)
+        for mark in drawn.marks:
+            if mark.row == y:
+                cells[mark.column], owners[mark.column] = self._glyphs()[mark.line], 2 * mark.line
+        segments = [Segment(tick[: GUTTER - 1].rjust(GUTTER - 1), styles["number"]), Segment(edge, styles["axis"])]
+        at = 0
+        for owner, run in groupby(owners):
+            length = len(list(run))
+            segments.append(Segment("".join(cells[at : at + length]), styles[owner]))
+            at += length
+        segments.append(self._end_label(y, drawn, styles))
+        return Strip(segments, self.size.width)
+
+    def _end_label(self, y: int, drawn: plot.Picture, styles: dict[int | str, Style]) -> Segment:
+        end = next((end for end in drawn.ends if end.row == y), None)
+        if end is None:
+            return Segment(" " * END_LABEL, styles[-1])
+        return Segment(f" {self._glyphs()[end.line]}{end.text}"[:END_LABEL].ljust(END_LABEL), styles[2 * end.line])
+
+    def _x_axis(self, drawn: plot.Picture, width: int, styles: dict[int | str, Style]) -> Strip:
+        cells = [" "] * width
+        for tick in drawn.x_ticks:
+            cells[tick.cell : tick.cell + len(tick.text)] = tick.text
+        text = " " * GUTTER + "".join(cells) + " " * END_LABEL
+        return Strip([Segment(text, styles["number"])], self.size.width)

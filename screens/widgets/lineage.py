@@ -1,0 +1,79 @@
+"""Runs drawn as text: the tree of which model came from which, and the latest runs with their age."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from textual.content import Content
+
+from screens.active import run_title
+from screens.safe import line
+from screens.widgets.status import duration
+
+if TYPE_CHECKING:
+    from workbench.job import Job
+    from workbench.status import Status
+
+STATE_STYLE = {
+    "finished": "$success",
+    "failed": "$error",
+    "died": "$error",
+    "running": "$accent",
+    "starting": "$accent",
+    "stopping": "$accent",
+}
+"""Colours of run states. The word and the glyph say the same."""
+
+RECENT_ROWS = 12
+
+
+def lineage(runs: Sequence[tuple[Job, Status]], base_name: str) -> Content:
+    """The tree of training runs under the base, each with its method and state."""
+    trained = [(job, status) for job, status in runs if job.kind == "train"]
+    if not trained:
+        return Content.styled(
+            "No model trained yet.\nRuns that start from one another will be drawn as a tree here.", "$quiet"
+        )
+    known = {job.run for job, _ in trained}
+    lines = [Content.assemble(("◆ ", "$primary"), line(base_name, "$strong"))]
+
+    def grow(parent: str | None, indent: str) -> None:
+        children = [(j, s) for j, s in trained if (j.parent if j.parent in known else None) == parent]
+        for place, (job, status) in enumerate(children):
+            last = place == len(children) - 1
+            lines.append(
+                Content.assemble(
+                    (f"{indent}{'╰' if last else '├'}─ ", "$rule"), state_glyph(status), " ", line(job.title, "$strong")
+                )
+            )
+            grow(job.run, indent + ("   " if last else "│  "))
+
+    grow(None, "")
+    return Content("\n").join(lines)
+
+
+def recent(runs: Sequence[tuple[Job, Status]], now: float) -> Content:
+    """The newest runs of every kind: state, name, how long ago."""
+    if not runs:
+        return Content.styled("Nothing has run yet.", "$quiet")
+    newest = list(reversed(runs))[:RECENT_ROWS]
+    return Content("\n").join(
+        Content.assemble(
+            state_glyph(status),
+            (f" {status.state:<9} ", STATE_STYLE.get(status.state, "$quiet")),
+            _padded(line(run_title(job), "$strong"), 34),
+            (f"{duration(now - job.created)} ago", "$quiet"),
+        )
+        for job, status in newest
+    )
+
+
+def _padded(content: Content, width: int) -> Content:
+    content = content.truncate(width, ellipsis=True)
+    return content.pad_right(width + 2 - content.cell_length)
+
+
+def state_glyph(status: Status) -> Content:
+    """A run's state as one coloured character."""
+    return Content.styled(status.glyph, STATE_STYLE.get(status.state, "$quiet"))

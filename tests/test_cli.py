@@ -1,0 +1,204 @@
+"""The command line: help, one JSON document, exit codes, projects."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.asking import asked, error_of
+from workbench import cli
+from workbench.bench import Bench
+from workbench.paths import PACKAGE_ROOT
+
+COMMANDS = (
+    "open new models import train sample rank pairs runs watch stop resume export chat doctor demo".split()  # noqa: SIM905  # a sentence of words reads better than a list
+)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """An empty project."""
+    root = tmp_path / "project"
+    Bench.create(root).close()
+    return root
+
+
+def in_a_process(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs a command as a person does, its output in pipes."""
+    return subprocess.run(
+        [sys.executable, "-m", "workbench.cli", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=PACKAGE_ROOT,
+        env={**os.environ, **environment},
+        timeout=60,
+        check=False,
+    )
+
+
+# -- help
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(capsys, command):
+    """--help of every command has a sentence and an example that begins with the command itself."""
+    code, out, _ = asked(capsys, command, "--help")
+
+    assert code == 0
+    assert f"Usage: workbench {command}" in out
+    assert "workbench " in out.partition("Example")[2]
+
+
+def test_help_names_every_command_and_exit_code(capsys):
+    """The front page lists the commands and what their exit codes mean."""
+    _, out, _ = asked(capsys, "--help")
+
+    assert [name for name in COMMANDS if f"\n  {name} " not in out] == []
+    assert [code for code in ("0 done", "2 ", "3 ", "4 ", "5 ", "6 ", "7 ", "130 ") if code not in out] == []
+
+
+def test_help_loads_nothing_heavy():
+    """--help answers at once: neither torch nor the app nor numpy is imported for it."""
+    script = (
+        "import sys; from workbench import cli; cli.main(['--help']);"
+        "sys.exit(any(name in sys.modules for name in ('torch', 'textual', 'numpy', 'rich', 'sqlite3')))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, cwd=PACKAGE_ROOT, check=False)
+
+    assert done.returncode == 0
+
+
+def test_a_forced_colour_terminal_gets_no_escapes_in_a_pipe(project):
+    """Even where the environment asks for colours, nothing written to a pipe carries an escape sequence."""
+    loud = {"FORCE_COLOR": "1", "TERM": "xterm-256color", "COLORTERM": "truecolor", "GITHUB_ACTIONS": "true"}
+    helped = in_a_process("--help", **loud)
+    listed = in_a_process("-C", str(project), "models", **loud)
+
+    assert "\x1b" not in helped.stdout + helped.stderr + listed.stdout + listed.stderr
+    assert (helped.returncode, listed.returncode) == (0, 0)
+
+
+def test_the_version_is_said(capsys):
+    """--version prints the version and nothing else."""
+    code, out, _ = asked(capsys, "--version")
+
+    assert code == 0
+    assert out.startswith("workbench 0.")
+
+
+# -- words before and after the command
+
+
+@pytest.mark.parametrize(
+    ("given", "understood"),
+    [
+        ([], ["open"]),
+        (["runs"], ["runs"]),
+        (["-C", "dir", "runs", "--json"], ["runs", "-C", "dir", "--json"]),
+        (["--json", "--project=dir", "watch", "3"], ["watch", "--json", "--project=dir", "3"]),
+        (["-C", "dir"], ["open", "-C", "dir"]),
+        (["some/folder"], ["open", "some/folder"]),
+        (["--help"], ["--help"]),
+        (["rnus"], ["rnus"]),
+    ],
+)
+def test_a_project_or_options_may_come_first(given, understood):
+    """`workbench DIR` opens it, and options may stand before the command; a mistyped command stays one."""
+    assert cli.with_command(given, COMMANDS) == understood
+
+
+def test_a_mistyped_command_is_a_usage_error_with_the_nearest(capsys):
+    """What is neither a command nor a folder ends with exit code 2 and the nearest command."""
+    code, error = error_of(capsys, "trian")
+
+    assert code == 2
+    assert "train" in error["message"]
+
+
+def test_usage_errors_with_json_are_documents(capsys):
+    """A program that asked for JSON gets JSON, also when it asked wrongly."""
+    code, error = error_of(capsys, "watch")
+
+    assert (code, error["kind"]) == (2, "UsageError")
+
+
+# -- projects
+
+
+def test_outside_a_project_the_hint_makes_one(capsys, tmp_path, monkeypatch):
+    """Without a project the command says how to get one, in words on stderr and with exit code 3."""
+    monkeypatch.chdir(tmp_path)
+    code, out, err = asked(capsys, "runs")
+
+    assert (code, out) == (3, "")
+    assert "workbench new" in err
+
+
+def test_a_folder_that_is_no_project_is_refused(capsys, tmp_path):
+    """-C on a folder without a store is a ProjectError."""
+    code, error = error_of(capsys, "-C", tmp_path, "runs")
+
+    assert (code, error["kind"]) == (3, "ProjectError")
+    assert error["hint"]
+
+
+def test_the_project_is_found_from_a_folder_inside_it(capsys, project, monkeypatch):
+    """A command works from anywhere below the project's folder."""
+    monkeypatch.chdir(project / "runs")
+    code, out, _ = asked(capsys, "runs", "--json")
+
+    assert (code, json.loads(out)) == (0, {"runs": []})
+
+
+def test_new_makes_a_project_with_the_demo_data(capsys, tmp_path):
+    """new --demo holds demonstrations, prompts and held-out prompts, and names the bundled base."""
+    code, out, _ = asked(capsys, "new", tmp_path / "demo", "--demo", "--json")
+    made = json.loads(out)
+
+    assert (code, made["base"]) == (0, "bundled")
+    assert made["counts"]["demonstrations"] >= 500
+    assert made["counts"]["held_out"] > 0
+
+
+def test_new_never_touches_a_folder_in_use(capsys, tmp_path):
+    """A folder that holds something is refused and stays as it is."""
+    (tmp_path / "letter.txt").write_text("dear")
+    code, _, err = asked(capsys, "new", tmp_path)
+
+    assert code == 3
+    assert "not empty" in err
+    assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
+
+
+def test_new_with_a_missing_base_makes_nothing(capsys, tmp_path):
+    """A base that is not there is refused before the folder exists, with the command that gets it."""
+    code, error = error_of(capsys, "new", tmp_path / "new", "--base", "someone/some-model")
+
+    assert (code, error["kind"]) == (4, "BaseModelError")
+    assert "models --get someone/some-model" in error["hint"]
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_damaged_store_is_refused_and_left_as_it_is(capsys, project):
+    """A store that is not a database ends with exit code 3 and is not written to."""
+    store = project / "workbench.db"
+    store.write_bytes(b"this was once a database" * 100)
+    before = store.read_bytes()
+    code, error = error_of(capsys, "-C", project, "runs")
+
+    assert (code, error["kind"]) == (3, "CorruptStoreError")
+    assert store.read_bytes() == before
+
+
+def test_the_app_without_a_terminal_is_refused(capsys, project):
+    """Opening the app in a pipe is an error with the way round it, not a screenful of escapes."""
+    for command in (("open",), ("rank",)):
+        code, out, err = asked(capsys, "-C", project, *command)
+
+        assert (code, out) == (2, "")
+        assert "needs a terminal" in err

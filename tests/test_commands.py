@@ -1,0 +1,234 @@
+"""Commands on data and runs: what they report, and what they say where something cannot be done."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.asking import asked, error_of, recorded
+from workbench.bench import Bench
+from workbench.events import Evaluated, Failed, Finished, Note, Phase, Planned, Saved, Started, Step
+from workbench.paths import PACKAGE_ROOT
+
+HOSTILE = "\x1b]52;c;aGk=\x07\x9b31m"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """An empty project."""
+    root = tmp_path / "project"
+    Bench.create(root).close()
+    return root
+
+
+# -- data
+
+
+def test_import_reports_what_came_in(capsys, project, tmp_path):
+    """An imported file is named with its layout and counts."""
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"prompt": "Hi?", "completion": "Hello."}\n{"prompt": "Bye?", "completion": "Bye."}\n')
+    code, out, _ = asked(capsys, "-C", project, "import", file, "--json")
+    report = json.loads(out)
+
+    assert (code, report["layout"], report["rows_ok"]) == (0, "prompt_completion", 2)
+    assert report["added"]["demonstrations"] == 2
+
+
+def test_a_broken_line_is_named(capsys, project, tmp_path):
+    """A file with a broken line says which; the good rows are counted."""
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"prompt": "Hi?", "completion": "Hello."}\n{"prompt": "Bye?", "compl\n')
+    _, out, err = asked(capsys, "-C", project, "import", file)
+
+    assert "line 2" in out + err
+
+
+@pytest.mark.parametrize("name", ["missing.jsonl", "picture.jsonl"])
+def test_a_wrong_file_is_refused(capsys, project, tmp_path, name):
+    """A missing file and one that is no data are refused with exit code 2, and nothing is added."""
+    (tmp_path / "picture.jsonl").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(range(256)))
+    code, error = error_of(capsys, "-C", project, "import", tmp_path / name)
+
+    assert code == 2
+    assert name in error["message"]
+
+
+def test_pairs_are_trls_rows(capsys, project, tmp_path):
+    """Imported preferences come out as JSONL: on stdout, in a file, or inside the one document."""
+    file = tmp_path / "prefs.jsonl"
+    file.write_text('{"prompt": "Hi?", "chosen": "Hello — \\u001b[31m", "rejected": "What?"}\n')
+    asked(capsys, "-C", project, "import", file)
+    _, lines, _ = asked(capsys, "-C", project, "pairs")
+    _, document, _ = asked(capsys, "-C", project, "pairs", "--json")
+    asked(capsys, "-C", project, "pairs", "--out", tmp_path / "out.jsonl")
+    row = {
+        "prompt": [{"role": "user", "content": "Hi?"}],
+        "chosen": [{"role": "assistant", "content": "Hello — \x1b[31m"}],
+        "rejected": [{"role": "assistant", "content": "What?"}],
+    }
+
+    assert [json.loads(line) for line in lines.splitlines()] == [row]
+    assert json.loads(document) == {"count": 1, "pairs": [row]}
+    assert [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()] == [row]
+    assert "\x1b" not in lines + document
+
+
+def test_pairs_into_a_missing_folder_is_a_sentence(capsys, project, tmp_path):
+    """A place that cannot be written is named, with exit code 2."""
+    file = tmp_path / "prefs.jsonl"
+    file.write_text('{"prompt": "Hi?", "chosen": "Hello.", "rejected": "What?"}\n')
+    asked(capsys, "-C", project, "import", file)
+    code, error = error_of(capsys, "-C", project, "pairs", "--out", tmp_path / "no" / "out.jsonl")
+
+    assert (code, "--out" in error["hint"]) == (2, True)
+
+
+def test_a_reader_that_leaves_early_is_no_error(capsys, project, tmp_path):
+    """`workbench pairs | head -1` ends quietly."""
+    file = tmp_path / "prefs.jsonl"
+    rows = [{"prompt": f"Hi {n}?", "chosen": "Hello. " * 100, "rejected": "What?"} for n in range(400)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked(capsys, "-C", project, "import", file)
+    command = f'"{sys.executable}" -m workbench.cli -C "{project}" pairs | head -1'
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=PACKAGE_ROOT, check=False)
+
+    assert (done.stdout.count("\n"), done.stderr) == (1, "")
+
+
+# -- orders that cannot be carried out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["train", "sft"], 2, "no demonstrations"),
+        (["train", "dpo"], 2, "no preference pairs"),
+        (["train", "spt"], 2, "sft"),
+        (["train", "sft", "--preset", "8gbb"], 2, "8gb"),
+        (["train", "sft", "--set", "learning_rat=1"], 2, "learning_rate"),
+        (["train", "sft", "--set", "learning_rate"], 2, "key=value"),
+        (["train", "sft", "--set", "epochs=many"], 2, "a number"),
+        (["train", "sft", "--from", "last"], 5, "Nothing has been trained"),
+        (["sample"], 2, "no prompts"),
+        (["pairs"], 2, "no preference pairs"),
+        (["watch", "3"], 5, "no runs"),
+        (["stop", "3"], 5, "no runs"),
+        (["resume", "last"], 5, "no runs"),
+        (["export", "3", "--to", "merged"], 5, "no runs"),
+        (["export", "3", "--to", "merged", "--quant", "Q8_0"], 2, "--quant"),
+        (["export", "3", "--to", "ggfu"], 2, "gguf"),
+        (["chat", "3", "--prompt", "Hi"], 5, "no runs"),
+        (["chat", "no.gguf", "--prompt", "Hi"], 2, "no.gguf"),
+        (["chat", "someone/some-model", "--prompt", "Hi"], 4, "models --get"),
+        (["models", "--use", "nowhere"], 4, "models --get"),
+        (["models", "--add", "."], 4, "no model"),
+    ],
+)
+def test_what_cannot_be_done_says_why_and_what_instead(capsys, project, monkeypatch, arguments, code, said):
+    """Every refusal has its exit code, a sentence that names the trouble and a hint, as one JSON document."""
+    monkeypatch.chdir(project)
+    got, error = error_of(capsys, *arguments)
+
+    assert got == code
+    assert said in error["message"] + " " + error["hint"]
+    assert error["hint"]
+
+
+def test_a_model_added_and_chosen_is_the_projects_base(capsys, project, tmp_path):
+    """A folder added with --add is listed, and --use makes it what runs start from."""
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for file in (PACKAGE_ROOT / "assets" / "base").iterdir():
+        (folder / file.name).symlink_to(file)
+    code, out, _ = asked(capsys, "-C", project, "models", "--add", folder, "--use", folder, "--json")
+    listed = json.loads(out)
+
+    assert (code, listed["base"]) == (0, str(folder))
+    assert str(folder) in [base["spec"] for base in listed["models"]]
+
+
+# -- runs
+
+
+def test_a_finished_run_is_watched_from_its_first_step(capsys, project):
+    """watch tells the notes and measurements of a run that is long over, and ends with its figures."""
+    recorded(
+        project,
+        Started(device="cpu", dtype="float32"),
+        Phase(name="training"),
+        Planned(total_steps=2, examples=8),
+        Step(step=1, metrics={"loss": 2.0}, seconds=0.5, tokens=50),
+        Note(text="2 rows were cut.", level="warning"),
+        Step(step=2, metrics={"loss": None}, seconds=0.5, tokens=50),
+        Evaluated(step=2, metrics={"loss": 1.25}),
+        Saved(step=2, final=True, seconds=0.1),
+        Finished(step=2, summary={"loss": 1.5}),
+    )
+    code, out, err = asked(capsys, "-C", project, "watch", "last", "--json")
+    told = json.loads(out)
+
+    assert (code, told["state"], told["step"], told["total_steps"]) == (0, "finished", 2, 2)
+    assert (told["metrics"], told["held_out"], told["summary"]) == ({"loss": None}, {"loss": 1.25}, {"loss": 1.5})
+    assert [said for said in ("Warning: 2 rows were cut.", "loss 1.25", "saved the model") if said not in err] == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "named"),
+    [
+        ("disk_full", 7, "DiskFullError"),
+        ("out_of_memory", 7, "MemoryFullError"),
+        ("VerificationError", 6, "VerificationError"),
+        ("StartingPointError", 5, "StartingPointError"),
+        ("ZeroDivisionError", 5, "RunError"),
+    ],
+)
+def test_a_failed_run_ends_the_command_as_what_it_is(capsys, project, kind, code, named):
+    """A run's failure becomes the command's: its sentence, its hint, and the exit code of its kind."""
+    recorded(project, Started(), Failed(kind=kind, message="It went wrong.", hint="Mend it."))
+    got, error = error_of(capsys, "-C", project, "watch", "1")
+
+    assert (got, error) == (code, {"message": "Run 0001 failed: It went wrong.", "hint": "Mend it.", "kind": named})
+
+
+def test_a_run_that_never_ended_is_an_error_with_the_way_on(capsys, project):
+    """A run without a worker and without an ending is not waited for."""
+    recorded(project, Started(), Planned(total_steps=9), Step(step=3, seconds=0.1))
+    code, error = error_of(capsys, "-C", project, "watch", "1")
+
+    assert code == 5
+    assert "workbench resume 0001" in error["hint"]
+
+
+def test_runs_are_listed_in_words_and_as_json(capsys, project):
+    """A run is one line for a person and one object for a program, its name made harmless."""
+    recorded(project, Started(), Planned(total_steps=4), Finished(step=4), name=f"first{HOSTILE}")
+    _, words, _ = asked(capsys, "-C", project, "runs")
+    _, out, _ = asked(capsys, "-C", project, "runs", "--json")
+    listed = json.loads(out)["runs"]
+
+    assert "0001" in words
+    assert "✓ finished" in words
+    assert not set("\x1b\x07\x9b") & set(words + out)
+    assert [(run["run"], run["state"], run["name"]) for run in listed] == [("0001", "finished", f"first{HOSTILE}")]
+
+
+def test_a_finished_run_is_not_resumed(capsys, project):
+    """resume of a finished run says there is nothing left to do."""
+    recorded(project, Started(), Finished(step=4))
+    code, error = error_of(capsys, "-C", project, "resume", "1")
+
+    assert (code, "nothing left to do" in error["message"]) == (5, True)
+
+
+def test_doctor_reports_every_check(capsys):
+    """doctor's document has a name, a status and what was found for each check."""
+    _, out, _ = asked(capsys, "doctor", "--json")
+    report = json.loads(out)
+
+    assert {"Python", "torch", "Disk", "Memory", "Terminal"} <= {check["name"] for check in report["checks"]}
+    assert {check["status"] for check in report["checks"]} <= {"ok", "warning", "problem"}

@@ -1,0 +1,112 @@
+"""What the curves say in words: each verdict appears where it should, with its figures, and not elsewhere."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from workbench.events import Evaluated, Step
+from workbench.live import Live
+from workbench.narration import Verdict, verdicts
+
+
+def fed(steps: int, metrics: Callable[[int], dict[str, float | None]], held_out: list[float] | None = None) -> Live:
+    """A fold of so many steps, with a measurement every ten of them."""
+    live = Live()
+    live.feed([Step(step=n, metrics=metrics(n), seconds=1.0, tokens=10) for n in range(1, steps + 1)])
+    live.feed([Evaluated(step=10 * n, metrics={"loss": v}) for n, v in enumerate(held_out or [], 1)])
+    return live
+
+
+def said(found: list[Verdict]) -> str:
+    return " ".join(f"[{verdict.level}] {verdict.text}" for verdict in found)
+
+
+def test_a_falling_loss_is_learning() -> None:
+    """From 2 to 0.5 the verdict names both ends."""
+    found = verdicts(fed(100, lambda n: {"loss": 2.0 if n <= 10 else 0.5}), "sft")
+
+    assert said(found) == "[good] Learning: training loss 2.000 → 0.500."
+
+
+def test_a_flat_loss_is_not_learning_yet() -> None:
+    """A loss that stays is said to have hardly moved."""
+    assert "hardly moved (1.000 → 1.000)" in said(verdicts(fed(50, lambda n: {"loss": 1.0}), "sft"))
+
+
+def test_a_rising_loss_blames_the_rate() -> None:
+    """A loss that rises is a warning."""
+    assert "[warning] Training loss rises" in said(verdicts(fed(50, lambda n: {"loss": 1.0 + n / 50}), "sft"))
+
+
+def test_too_few_steps_say_nothing() -> None:
+    """Under twenty steps there is no verdict on learning."""
+    assert verdicts(fed(19, lambda n: {"loss": 2.0 - n / 10}), "sft") == []
+
+
+def test_a_loss_that_is_not_finite_names_the_step() -> None:
+    """From step 31 on the loss is null: diverged since 31, whatever else the curves say."""
+    found = verdicts(fed(40, lambda n: {"loss": 1.0 if n <= 30 else None}), "sft")
+
+    assert found[0].level == "warning"
+    assert "since step 31" in found[0].text
+
+
+def test_rising_held_out_loss_is_overfitting() -> None:
+    """Best at step 20, clearly higher at 40: the step of the best is named; a wobble is not."""
+    live = fed(40, lambda n: {"loss": 2.0 - n / 25}, [1.0, 0.9, 0.95, 1.1])
+    calm = fed(40, lambda n: {"loss": 2.0 - n / 25}, [1.0, 0.9, 0.905, 0.901])
+
+    assert "since step 20: overfitting" in said(verdicts(live, "sft"))
+    assert "overfitting" not in said(verdicts(calm, "sft"))
+
+
+def dpo(
+    steps: int = 60, loss: float = math.log(2), margin: float = 0.0, accuracy: float = 0.5, fall: float = 0.0
+) -> str:
+    return said(
+        verdicts(
+            fed(
+                steps,
+                lambda n: {
+                    "loss": loss,
+                    "reward_margin": margin,
+                    "reward_accuracy": accuracy,
+                    "chosen_logp": -30.0 - fall * n / steps,
+                },
+            ),
+            "dpo",
+        )
+    )
+
+
+def test_dpo_at_ln_2_is_not_learning_yet() -> None:
+    """ln 2 = 0.693 is where DPO starts: model and reference agree."""
+    assert dpo() == ("[info] DPO is at ln 2 (0.693): the model still says what its reference says, not learning yet.")
+
+
+def test_dpo_that_learns_says_how_often_it_prefers_the_chosen() -> None:
+    """Accuracy and margin are named."""
+    assert dpo(loss=0.45, margin=0.8, accuracy=0.78) == (
+        "[good] Learning: prefers the chosen answer in 78% of pairs, margin 0.80."
+    )
+
+
+def test_dpo_above_ln_2_and_a_falling_chosen_log_probability_are_warnings() -> None:
+    """Both name what to do."""
+    assert "above ln 2" in dpo(loss=0.9)
+    falling = dpo(loss=0.4, margin=1.0, accuracy=0.9, fall=10.0)
+    assert "[warning] Chosen log-probability is falling (-30." in falling
+    assert "higher beta" in falling
+
+
+def test_dpo_that_tells_every_pair_apart_warns_of_overfitting() -> None:
+    """Accuracy 1 and a loss near zero: nothing left to learn."""
+    assert "more steps only overfit" in dpo(loss=0.01, margin=6.0, accuracy=1.0)
+
+
+def test_a_gradient_spike_is_told() -> None:
+    """Fifty times the usual at the end."""
+    live = fed(50, lambda n: {"loss": 1.0 / n, "grad_norm": 50.0 if n == 49 else 1.0})
+
+    assert "gradient spikes: 50, usually 1" in said(verdicts(live, "sft"))

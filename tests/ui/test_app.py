@@ -1,0 +1,231 @@
+"""The shell: routes, errors, quitting, signals, and what the app must not import."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from textual.widgets import Static
+
+from screens.app import PLACES, BenchApp
+from screens.base import BenchScreen
+from screens.help import ErrorScreen, QuitScreen
+from screens.messages import GoTo
+from screens.widgets.keys import shown_bindings
+from screens.widgets.title import TitleRow
+from tests.fake_worker import FakeWorker, make_job
+from tests.ui.conftest import drawn, settle
+from workbench.bench import Bench
+from workbench.errors import InputError
+from workbench.events import Planned, Started, Step
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class BrokenScreen(BenchScreen):
+    """A screen whose key, handler and worker all fail with a sentence."""
+
+    BINDINGS = [("f", "fail", "fail"), ("m", "message", "message"), ("w", "work", "work"), ("b", "bug", "bug")]  # noqa: RUF012
+
+    def action_fail(self) -> None:
+        raise InputError("That cannot be done.", "Do the other thing.")
+
+    def action_message(self) -> None:
+        self.post_message(GoTo("home"))
+
+    def on_go_to(self, message: GoTo) -> None:
+        message.stop()
+        self.action_fail()
+
+    def action_work(self) -> None:
+        self.run_worker(self.action_fail, thread=True)
+
+    def action_bug(self) -> None:
+        secret = "hf_" + "secret" * 4
+        raise ValueError(f"a bug {len(secret)}")
+
+
+async def test_every_digit_opens_its_screen_and_marks_its_tab(bench: Bench) -> None:
+    """Digits switch screens, the tab of the one shown is marked, and q comes back to Home."""
+    app = BenchApp(bench)
+    async with app.run_test(size=(80, 24)) as pilot:
+        for place in PLACES:
+            if place.mode in ("rank", "chat"):  # there digits vote, or are typed
+                continue
+            await pilot.press(place.key)
+            await pilot.pause()
+
+            assert app.current_mode == place.mode
+            assert app.screen.query_one(TitleRow).current == place.mode
+        await pilot.press("9", "q")
+        await pilot.pause()
+
+        assert app.current_mode == "home"
+
+
+@pytest.mark.parametrize("key", ["f", "m", "w"])
+async def test_a_workbench_error_is_a_sentence_wherever_it_is_raised(bench: Bench, key: str) -> None:
+    """Raised by a key, a message handler or a worker, it is shown, `e` opens it in full, and the app lives."""
+    app = BenchApp(bench)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await app.push_screen(BrokenScreen())
+        await pilot.press(key)
+        await pilot.pause(0.05)
+        await pilot.pause()
+
+        assert "✗ That cannot be done." in drawn(app)
+        await pilot.press("e")
+        await pilot.pause()
+
+        assert isinstance(app.screen, ErrorScreen)
+        assert "Do the other thing." in drawn(app)
+
+
+async def test_a_bug_ends_the_app_without_showing_locals(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    """A bug crashes loudly; the traceback has its message and none of the values around it."""
+    app = BenchApp(bench)
+
+    async def meet_the_bug() -> None:
+        async with app.run_test(size=(80, 24)) as pilot:
+            await app.push_screen(BrokenScreen())
+            await pilot.press("b")
+            await pilot.pause()
+
+    with pytest.raises(ValueError, match="a bug"):
+        await meet_the_bug()
+    shown = capsys.readouterr().err
+
+    assert app.return_code == 1
+    assert "a bug 27" in shown
+    assert "secretsecret" not in shown
+
+
+async def test_quitting_while_a_run_works_says_that_it_goes_on(bench: Bench) -> None:
+    """ctrl+q tells of the run and how to come back; esc stays, enter leaves, and the worker is not touched."""
+    run = bench.runs.create(make_job(name="first"), {"train": []})
+    FakeWorker(run).sign_in().write(
+        Started(), Planned(total_steps=40), Step(step=4, metrics={"loss": 1.5}, seconds=1.0)
+    )
+    app = BenchApp(bench)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+
+        assert "running 0001 sft" in drawn(app)
+        assert "4/40" in drawn(app)
+        assert "loss 1.5" in drawn(app)
+        await pilot.press("ctrl+q")
+        await pilot.pause()
+
+        assert isinstance(app.screen, QuitScreen)
+        assert "Training continues" in drawn(app)
+        assert "workbench watch 0001" in drawn(app)
+        await pilot.press("escape")
+        await pilot.pause()
+
+        assert isinstance(app.screen, BenchScreen)
+        await pilot.press("ctrl+q", "enter")
+    assert app.return_code == 0
+    assert run.status().alive
+
+
+async def test_quitting_with_nothing_at_work_just_quits(bench: Bench) -> None:
+    """q on Home ends the app when no run is active."""
+    app = BenchApp(bench)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await pilot.press("q")
+    assert app.return_code == 0
+
+
+async def test_a_greyed_key_says_why(bench: Bench) -> None:
+    """A key that cannot be used now is greyed in the footer and, pressed, gives its reason."""
+    app = BenchApp(bench)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        greyed = {a.binding.action for a in shown_bindings(app.screen) if not a.enabled}
+        await pilot.press("l")
+        await pilot.pause()
+
+        assert greyed == {"last_run"}
+        assert "There is no run yet" in drawn(app)
+
+
+async def test_a_terminal_that_is_too_small_says_so(bench: Bench) -> None:
+    """Below 60×15 there is one sentence with both sizes and nothing else."""
+    app = BenchApp(bench)
+    async with app.run_test(size=(40, 10)) as pilot:
+        await settle(pilot)
+
+        assert drawn(app).split() == ["needs", "60×15,", "have", "40×10"]
+
+
+async def test_all_themes_draw_every_word(bench: Bench) -> None:
+    """The dark, the light and the terminal's own theme show the same text: no state is told by colour alone."""
+    app = BenchApp(bench)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        pictures = set()
+        for name in ("workbench-dark", "workbench-light", "terminal", "nord"):
+            app.theme = name
+            await pilot.pause()
+            pictures.add(drawn(app))
+
+        assert len(pictures) == 1
+        assert isinstance(app.screen.query_one("#project"), Static)
+
+
+def test_importing_the_app_loads_neither_torch_nor_numpy() -> None:
+    """First paint must be quick, so the app's import pulls in no library that trains or counts."""
+    code = "import sys; sys.modules['torch'] = None; import screens.app, screens.home; print('numpy' in sys.modules)"
+    child = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert (child.stdout.strip(), child.stderr) == ("False", "")
+
+
+SIGNALLED = """
+import sys
+from pathlib import Path
+from screens.app import run_app
+from workbench.bench import Bench
+sys.exit(run_app(Bench.open(Path(sys.argv[1]))))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_signals_restore_the_terminal_and_exit_with_their_number(bench: Bench, number: signal.Signals) -> None:
+    """SIGTERM and SIGHUP leave the alternate screen, turn the mouse off, show the cursor, and exit 128 + n."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(ROOT)
+        os.environ.update(TERM="xterm-256color", COLUMNS="80", LINES="24")
+        os.execv(sys.executable, [sys.executable, "-c", SIGNALLED, str(bench.paths.root)])
+    shown = _read_until(terminal, b"no run active")
+    os.kill(pid, number)
+    shown += _read_until(terminal, None)
+    _, status = os.waitpid(pid, 0)
+
+    assert os.waitstatus_to_exitcode(status) == 128 + number
+    assert shown.rindex(b"?1049l") > shown.rindex(b"?1049h")
+    assert b"?1003l" in shown
+    assert b"?25h" in shown
+
+
+def _read_until(terminal: int, wanted: bytes | None, seconds: float = 20.0) -> bytes:
+    """Reads the terminal until it has shown `wanted`, or until it closes."""
+    shown = b""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and (wanted is None or wanted not in shown):
+        try:
+            part = os.read(terminal, 65_536)
+        except OSError:  # the other side has closed
+            return shown
+        if not part:
+            return shown
+        shown += part
+    return shown

@@ -1,0 +1,92 @@
+"""Data: reading what is there, finding rows, and importing a file with its guess in view."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+
+from screens.app import BenchApp
+from screens.widgets.asking import complete
+from tests.ui.conftest import SIZES, drawn, settle
+from workbench.bench import Bench
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_data_looks_right(bench: Bench, size: tuple[int, int], snap_compare: Any) -> None:
+    """Kinds in a row, the list, and the record in full below it or beside it."""
+
+    async def open_demonstrations(pilot: Pilot[Any]) -> None:
+        await settle(pilot)
+        await pilot.press("3", "tab", "j", "j")
+        await settle(pilot)
+
+    assert snap_compare(BenchApp(bench), terminal_size=size, run_before=open_demonstrations)
+
+
+async def test_a_filter_asks_the_store_and_esc_shows_all_again(bench: Bench) -> None:
+    """`/` narrows the list to rows with the text in them; esc brings the rest back."""
+    app = BenchApp(bench)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("3", "slash", "w", "i", "d", "e")
+        await settle(pilot)
+
+        assert "opposite of wide" in drawn(app)
+        assert "opposite of tall" not in drawn(app)
+        await pilot.press("escape")
+        await settle(pilot)
+
+        assert "opposite of tall" in drawn(app)
+
+
+async def test_a_file_is_shown_as_guessed_and_imported_on_enter(bench: Bench, tmp_path: Path) -> None:
+    """A missing file is told, the guess and the bad row are shown, s takes another layout and back, enter imports."""
+    file = tmp_path / "new.jsonl"
+    rows = [{"instruction": f"Do {n}.", "input": "", "output": f"Done {n}."} for n in range(4)]
+    file.write_text("\n".join(json.dumps(row) for row in [*rows, {"instruction": "cut"}]), encoding="utf-8")
+    app = BenchApp(bench)
+    async with app.run_test(size=(100, 40)) as pilot:
+        await settle(pilot)
+        await pilot.press("3", "i")
+        await pilot.pause()
+        app.screen.query_one("#import-path").value = "none.jsonl"  # type: ignore[attr-defined]
+        await pilot.press("enter")
+        await settle(pilot)
+
+        assert "✗" in drawn(app)
+        assert "none.jsonl" in drawn(app)
+        app.screen.query_one("#import-path").value = str(file)  # type: ignore[attr-defined]
+        await pilot.press("enter")
+        await settle(pilot)
+        first = drawn(app)
+
+        assert "Alpaca" in first
+        assert "4 good · 1 rejected" in first
+        assert "line 5" in first
+        await pilot.press("s")
+        await settle(pilot)
+
+        assert drawn(app) != first
+        await pilot.press("s")
+        await settle(pilot)
+        await pilot.press("enter")
+        await settle(pilot)
+
+        assert bench.store.counts().demonstrations == 12
+        assert "new.jsonl" in drawn(app)
+        assert "rejected rows" in drawn(app)
+
+
+def test_paths_are_completed_from_the_disk(tmp_path: Path) -> None:
+    """The first entry that fits is suggested, a folder with its slash; nothing where nothing fits."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file.jsonl").touch()
+
+    assert complete(f"{tmp_path}/fo") == f"{tmp_path}/folder/"
+    assert complete(f"{tmp_path}/fi") == f"{tmp_path}/file.jsonl"
+    assert complete(f"{tmp_path}/x") is None
+    assert complete("plain") is None
+    assert complete("/\0") is None

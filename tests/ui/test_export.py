@@ -1,0 +1,130 @@
+"""Export: what is offered, what it costs, what is ordered, and what was made."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+
+from screens.app import BenchApp
+from screens.chat import ChatScreen
+from tests.fake_worker import FakeWorker, make_job
+from tests.ui.conftest import SIZES, drawn, settle
+from workbench import bases
+from workbench.bench import Bench
+from workbench.events import Finished
+from workbench.job import BaseRef
+from workbench.runs import Run
+
+
+@pytest.fixture
+def trained(bench: Bench) -> Run:
+    """A finished training run on the bundled base."""
+    base = bases.resolve("bundled")
+    job = make_job(base=BaseRef(base.spec, base.name, base.fingerprint), name="polite")
+    run = bench.runs.create(job, {"train.jsonl": []})
+    run.paths.model.mkdir()
+    (run.paths.model / "adapter_config.json").write_text("{}")
+    FakeWorker(run).sign_in().leave(Finished(step=10))
+    return run
+
+
+def exported(bench: Bench, run: Run) -> Path:
+    """A verified GGUF and one that failed its checks."""
+    folder = bench.paths.exports / f"{run.id}-polite"
+    folder.mkdir(parents=True)
+    (folder / "model-Q8_0.gguf").write_bytes(b"GGUF")
+    (folder / "model-Q4_K_M.gguf.unverified").write_bytes(b"GGUF")
+    good = {"greedy_agreement": 0.998, "mean_kl": 2.1e-4}
+    parts = {
+        "model-Q8_0.gguf": {"verified": True, "size_bytes": 3_600_000, "checks": {"answers": good}, "created": 2.0},
+        "model-Q4_K_M.gguf.unverified": {
+            "verified": False,
+            "size_bytes": 2_200_000,
+            "checks": {"answers": {"greedy_agreement": 0.41, "mean_kl": 0.9}},
+            "created": 1.0,
+        },
+    }
+    (folder / "export.json").write_text(json.dumps({"run": run.id, "parts": parts}))
+    return folder
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_export_looks_right(
+    bench: Bench, trained: Run, size: tuple[int, int], snap_compare: Any, monkeypatch: Any
+) -> None:
+    """Models, kinds of file with their sizes, the room they need, and earlier exports with their figures."""
+    exported(bench, trained)
+    monkeypatch.setattr("screens.export.free_bytes", lambda folder: 80_000_000_000)
+
+    async def open_export(pilot: Pilot[Any]) -> None:
+        await settle(pilot)
+        await pilot.press("7")
+        await settle(pilot)
+
+    assert snap_compare(BenchApp(bench), terminal_size=size, run_before=open_export)
+
+
+async def test_what_is_ticked_is_ordered(bench: Bench, trained: Run, monkeypatch: Any) -> None:
+    """x orders one run for the merged weights and one for all ticked GGUF types, and launches both."""
+    launched: list[Run] = []
+    monkeypatch.setattr(bench.runs, "launch", launched.append)
+    app = BenchApp(bench)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("7")
+        await settle(pilot)
+        await pilot.press("enter", "j", "j", "space")  # f32 is the second row, f16 the third
+        await settle(pilot)
+        await pilot.press("x")
+        await settle(pilot)
+
+    assert [run.job.action for run in launched] == ["merged", "gguf"]
+    assert launched[1].job.settings["quants"] == "f16,Q8_0"
+    assert launched[1].job.parent == trained.id
+
+
+async def test_nothing_ticked_is_said(bench: Bench, trained: Run) -> None:
+    """With nothing ticked the export key is greyed and says why."""
+    app = BenchApp(bench)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("7")
+        await settle(pilot)
+        await pilot.press("enter", "space", "j", "j", "j", "space", "x")
+        await settle(pilot)
+
+        assert "Nothing is ticked" in drawn(app)
+
+
+async def test_only_a_verified_file_is_chatted_with(bench: Bench, trained: Run) -> None:
+    """c opens the chat with a verified GGUF, and refuses one that failed its checks."""
+    folder = exported(bench, trained)
+    app = BenchApp(bench)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("7")
+        await settle(pilot)
+        app.screen.query_one("#export-parts").focus()
+        await pilot.press("j", "c")
+        await settle(pilot)
+
+        assert "Choose a verified GGUF file" in drawn(app)
+        await pilot.press("k", "c")
+        await settle(pilot)
+        assert isinstance(app.screen, ChatScreen)
+        assert f"{folder.name}/model-Q8_0.gguf" in drawn(app)
+
+
+async def test_a_damaged_record_hides_only_its_own_folder(bench: Bench, trained: Run) -> None:
+    """An export.json that cannot be read does not take the others with it."""
+    exported(bench, trained)
+    broken = bench.paths.exports / "broken"
+    broken.mkdir()
+    (broken / "export.json").write_text("{")
+    app = BenchApp(bench)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("7")
+        await settle(pilot)
+
+        assert "model-Q8_0.gguf" in drawn(app)

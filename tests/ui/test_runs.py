@@ -1,0 +1,142 @@
+"""The list of runs: states, figures, filter, comparison, and deleting only after a yes."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+
+from screens.app import BenchApp
+from screens.live import LiveScreen
+from screens.runs import RunsScreen
+from tests.fake_worker import FakeWorker, make_job
+from tests.ui.conftest import drawn, settle
+from workbench.bench import Bench
+from workbench.events import Finished, Planned, Started, Step
+from workbench.run_table import RunTable, differences
+from workbench.runs import Run
+
+
+@pytest.fixture
+def runs(bench: Bench) -> list[Run]:
+    """A finished SFT run, a DPO run from it that died, and a second SFT run with another rate."""
+    orders = (
+        make_job(settings={"rank": 16, "learning_rate": 1e-3}, counts={"demonstrations": 8}),
+        make_job(action="dpo", parent="0001", lineage=("0001",), settings={"rank": 16, "beta": 0.1}, name="polite"),
+        make_job(settings={"rank": 16, "learning_rate": 2e-3}, counts={"demonstrations": 8}),
+    )
+    found = []
+    for order in orders:
+        run = bench.runs.create(order, {"train": [{"n": 1}]})
+        worker = FakeWorker(run).sign_in()
+        worker.write(Started(device="cpu", t=1.0), Planned(total_steps=40, t=1.0))
+        worker.write(*(Step(step=n, metrics={"loss": 2 - n / 40}, seconds=1.0, t=1.0 + n) for n in range(1, 41)))
+        found.append((run, worker))
+    found[0][0].paths.model.mkdir()
+    found[0][1].leave(Finished(step=40, t=50.0))
+    found[1][1].die()
+    found[2][1].leave(Finished(step=40, t=50.0))
+    return [run for run, _ in found]
+
+
+async def shown(pilot: Pilot[Any]) -> RunsScreen:
+    await settle(pilot)
+    screen = pilot.app.screen
+    assert isinstance(screen, RunsScreen)
+    return screen
+
+
+async def test_every_run_has_a_row_with_its_state_in_words(bench: Bench, runs: list[Run]) -> None:
+    """Newest first; state, method, source, steps and loss; what died says so, and r is offered for it alone."""
+    async with BenchApp(bench, "runs").run_test(size=(80, 24)) as pilot:
+        screen = await shown(pilot)
+        rows = [line for line in drawn(pilot.app).splitlines() if "/40" in line]
+        assert [row.split()[0].strip("▌") or row.split()[1] for row in rows] == ["0003", "0002", "0001"]
+        assert "† died" in rows[1]
+        assert "dpo · polite" in rows[1]
+        assert "run 0001" in rows[1]
+        assert all("40/40" in row and " 1 " in row for row in rows)
+        assert screen.check_action("resume", ()) is None
+        await pilot.press("j", "i")
+        await pilot.pause()
+        assert screen.check_action("resume", ()) is True
+        assert "r resumes it" in drawn(pilot.app)
+
+
+async def test_filter_compare_and_open(bench: Bench, runs: list[Run]) -> None:
+    """`/` narrows the list; two marked runs are compared setting by setting; enter opens the run."""
+    async with BenchApp(bench, "runs").run_test(size=(200, 50)) as pilot:
+        await shown(pilot)
+        assert "╰─ ✓ 0003 sft" in drawn(pilot.app)
+        await pilot.press("m", "G", "m")
+        await pilot.pause()
+        assert "learning rate   0.001         0.002" in drawn(pilot.app)
+        await pilot.press("slash", *"polite")
+        await pilot.pause()
+        assert "40/40" in drawn(pilot.app)
+        assert drawn(pilot.app).count("40/40") == 1
+        await pilot.press("enter", "enter")
+        await settle(pilot)
+        assert isinstance(pilot.app.screen, LiveScreen)
+        assert pilot.app.screen.run_id == "0002"
+
+
+async def test_deleting_asks_first_and_refuses_a_run_with_children(bench: Bench, runs: list[Run]) -> None:
+    """d asks, esc keeps, y deletes; a run that others start from stays, and the error says so."""
+    async with BenchApp(bench, "runs").run_test(size=(80, 24)) as pilot:
+        await shown(pilot)
+        await pilot.press("d")
+        await pilot.pause()
+        assert "Delete run 0003 for good?" in drawn(pilot.app)
+        await pilot.press("escape", "y")
+        assert bench.runs.ids() == ["0001", "0002", "0003"]
+        await pilot.press("d", "y")
+        await settle(pilot)
+        assert bench.runs.ids() == ["0001", "0002"]
+        await pilot.press("G", "d", "y")
+        await settle(pilot)
+        assert bench.runs.ids() == ["0001", "0002"]
+        assert "✗" in drawn(pilot.app)
+
+
+async def test_an_empty_project_names_the_key(empty_bench: Bench) -> None:
+    """Without runs the list says which key trains the first one."""
+    async with BenchApp(empty_bench, "runs").run_test(size=(80, 24)) as pilot:
+        await shown(pilot)
+        assert "n  trains the first one" in drawn(pilot.app)
+
+
+def test_a_log_that_did_not_change_is_not_read_again(bench: Bench, runs: list[Run]) -> None:
+    """The second look at finished runs keeps the figures it has; a new event brings new ones."""
+    table = RunTable()
+    first = table.full(runs)
+    assert [row.figures for row in table.full(runs)] == [row.figures for row in first]
+    assert first[0].figures.spark == "██▇▇▆▆▅▅▄▄▃▃▂▂▁▁"
+    FakeWorker(runs[2]).write(Step(step=41, metrics={"loss": 9.0}, seconds=1.0, t=60.0))
+    assert table.full(runs)[0].figures.main == 9.0
+
+
+def test_differences_name_what_differs_and_nothing_else() -> None:
+    """Two orders that differ in a rate and a setting only one has."""
+    one = make_job(settings={"rank": 16, "learning_rate": 1e-3})
+    other = make_job(settings={"rank": 16, "learning_rate": 2e-3, "beta": 0.1})
+
+    assert differences(one, other) == [("learning_rate", "0.001", "0.002"), ("beta", "–", "0.1")]
+
+
+@pytest.mark.parametrize("size", [(80, 24), (200, 50)])
+def test_the_list_looks_as_it_should(
+    snap_compare: Any, bench: Bench, runs: list[Run], size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three runs; wide also what the highlighted one is about."""
+    now = max(run.job.created for run in runs) + 90.0
+    monkeypatch.setattr(time, "time", lambda: now)
+
+    async def show(pilot: Pilot[Any]) -> None:
+        await shown(pilot)
+        await pilot.press("j")
+        await pilot.pause()
+
+    assert snap_compare(BenchApp(bench, "runs"), terminal_size=size, run_before=show)

@@ -1,0 +1,101 @@
+"""Sample: the form, the order it makes, and a run followed to its end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+
+from screens.app import BenchApp
+from screens.sample import SampleScreen
+from tests.fake_worker import FakeWorker, make_job
+from tests.ui.conftest import SIZES, drawn, settle
+from workbench.bench import Bench
+from workbench.events import Completed, Planned, Started, Step, Stopped
+from workbench.job import BaseRef
+
+
+def sampling(bench: Bench) -> FakeWorker:
+    """A sampling run at work, with three of its eight completions made."""
+    job = make_job(
+        kind="sample", action="transformers", base=BaseRef("bundled", "bundled"), settings={"n": 2},
+        counts={"prompts": 4, "completions": 8},
+    )  # fmt: skip
+    worker = FakeWorker(bench.runs.create(job, {"prompts": []})).sign_in()
+    made = [Completed(prompt_id=p, n=0, text=f"Answer to prompt {p}.", tokens=5) for p in (1, 2, 3)]
+    return worker.write(Started(), Planned(total_steps=8), *made, Step(step=3, metrics={"completions_per_second": 2.5}))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_sample_looks_right(bench: Bench, size: tuple[int, int], snap_compare: Any) -> None:
+    """The form with its help, and the run's progress and latest completions."""
+    sampling(bench).leave(Stopped(step=3))
+
+    async def open_sample(pilot: Pilot[Any]) -> None:
+        await settle(pilot)
+        await pilot.press("4")
+        await settle(pilot)
+
+    assert snap_compare(BenchApp(bench), terminal_size=size, run_before=open_sample)
+
+
+async def test_a_run_is_followed_stored_and_can_be_stopped(bench: Bench) -> None:
+    """Progress and completions show as they come, they reach the store, x asks for a stop, and then c is offered."""
+    worker = sampling(bench)
+    before = bench.store.counts().completions
+    app = BenchApp(bench)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("4")
+        await settle(pilot)
+
+        assert "3/8" in drawn(app)
+        assert "2.5 completions/s" in drawn(app)
+        assert "Answer to prompt 3." in drawn(app)
+        assert app.screen.why_not("start")  # type: ignore[attr-defined]
+        await pilot.press("x")
+        await settle(pilot)
+
+        assert worker.paths.stop_request.exists()
+        worker.leave(Stopped(step=3))
+        app.look_at_runs()
+        app.screen._look()  # type: ignore[attr-defined]  # the timer's look, now
+        await settle(pilot)
+
+        assert "stopped" in drawn(app)
+        assert not app.screen.why_not("go_on")  # type: ignore[attr-defined]
+        assert bench.store.counts().completions == before + 3
+
+
+async def test_the_form_makes_the_order(bench: Bench) -> None:
+    """What is chosen in the form is what would be sampled: which prompts, how many, with which settings."""
+    app = BenchApp(bench)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("4")
+        await settle(pilot)
+
+        assert "24 completions" in drawn(app)  # six prompts without any, four each
+        await pilot.press("j", "right", "right")
+        await settle(pilot)
+        await pilot.press("j", "enter", "2", "enter")
+        await settle(pilot)
+        screen = app.screen
+
+        assert isinstance(screen, SampleScreen)
+        assert screen._choices is not None
+        order = screen._order_of(screen._choices)
+
+        assert (order.source, order.split, order.prompts) == (None, "held_out", 2)
+        assert "8 completions" in drawn(app)
+
+
+async def test_without_prompts_starting_says_what_to_do(empty_bench: Bench) -> None:
+    """An empty project's s is greyed and gives the reason with the next key."""
+    app = BenchApp(empty_bench)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("4")
+        await settle(pilot)
+        await pilot.press("s")
+        await pilot.pause()
+
+        assert "press 3, then i" in drawn(app)

@@ -1,0 +1,114 @@
+"""The training form: suggestions, changes with their bounds, what it says before starting, and the order it makes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+
+from screens.app import BenchApp
+from screens.train import TrainScreen
+from screens.widgets.form import shown
+from tests.ui.conftest import SIZES, drawn, settle
+from workbench.bench import Bench
+
+
+async def open_form(pilot: Pilot[Any]) -> None:
+    """The form, read and estimated."""
+    await settle(pilot)
+    await pilot.press("t")
+    await settle(pilot)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_form_looks_right(tiny_bench: Bench, size: tuple[int, int], snap_compare: Any) -> None:
+    """Grouped settings, help for the one highlighted, a changed one marked, and what comes of it."""
+
+    async def change_one(pilot: Pilot[Any]) -> None:
+        await open_form(pilot)
+        await pilot.press("j", "j", "j", "j", "j", "enter", "3", "2", "enter")
+        await settle(pilot)
+
+    assert snap_compare(BenchApp(tiny_bench), terminal_size=size, run_before=change_one)
+
+
+async def test_a_wrong_value_is_a_sentence_at_once_and_is_not_taken(bench: Bench) -> None:
+    """While 9999 is typed the bound is told; enter does not take it, esc leaves it, u undoes a change, a shows all."""
+    app = BenchApp(bench)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await open_form(pilot)
+        await pilot.press("j", "j", "j", "j", "j", "enter", "9", "9", "9", "9", "enter")
+        await settle(pilot)
+
+        assert "rank = 9999 is above its greatest value 512." in drawn(app)
+        await pilot.press("escape")
+        await settle(pilot)
+
+        assert "is above" not in drawn(app)
+        await pilot.press("enter", "8", "enter")
+        await settle(pilot)
+
+        assert "* was 16" in drawn(app)
+        await pilot.press("u")
+        await settle(pilot)
+
+        assert "* was 16" not in drawn(app)
+        assert "11 more with a" in drawn(app)
+        await pilot.press("a")
+        await settle(pilot)
+
+        assert "more with a" not in drawn(app)
+
+
+async def test_choices_turn_and_are_picked_from_a_list(bench: Bench) -> None:
+    """Right takes the next choice, enter opens the list of them, and a method without data cannot be started."""
+    app = BenchApp(bench)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await open_form(pilot)
+
+        assert "‹ sft ›" in drawn(app)
+        assert "✓ fits" in drawn(app)
+        await pilot.press("right")
+        await settle(pilot)
+        await pilot.press("enter")
+        await settle(pilot)
+        await pilot.press("slash", "d", "p", "o", "enter", "enter")
+        await settle(pilot)
+
+        assert "‹ dpo ›" in drawn(app)
+        assert "no pairs to train on" in drawn(app)
+        await pilot.press("s")
+        await settle(pilot)
+
+        assert "There are no pairs to train on." in drawn(app)
+        assert bench.runs.ids() == []
+
+
+async def test_starting_orders_exactly_what_the_form_says(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """s makes the run with the changed settings and the name, launches it, and the app opens it."""
+    opened: list[str] = []
+    monkeypatch.setattr(
+        type(bench.runs), "launch", lambda self, run: None
+    )  # the process's edge: no worker in this test
+    monkeypatch.setattr(BenchApp, "on_open_run", lambda self, message: opened.append(message.run_id))
+    app = BenchApp(bench)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await open_form(pilot)
+        await pilot.press("j", "j", "j", "enter", "m", "i", "n", "e", "enter")
+        await settle(pilot)
+        await pilot.press("j", "j", "enter", "8", "enter")
+        await settle(pilot)
+        await pilot.press("s")
+        await settle(pilot)
+
+        assert not isinstance(app.screen, TrainScreen)
+    job = bench.runs.get("last").job
+
+    assert opened == [job.run]
+    assert (job.action, job.name, job.settings["rank"], job.preset, job.parent) == ("sft", "mine", 8, "12gb", None)
+
+
+def test_values_are_shown_as_a_person_writes_them() -> None:
+    """No 0.00020000000000000001, no True."""
+    assert [shown(value) for value in (2e-4, 1.0, True, 16, "auto")] == ["0.0002", "1", "yes", "16", "auto"]

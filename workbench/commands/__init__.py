@@ -1,0 +1,1 @@
+"""The command line's commands: one file = one group of them. They choose words; the engine does the work."""

@@ -1,0 +1,139 @@
+"""Commands that train: train, runs, watch, stop, resume."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+
+from workbench.commands import reports
+from workbench.commands.options import AsJson, Detach, Project, RunName, opened, trained_run
+from workbench.output import Output, seconds_in_words
+
+MethodName = Annotated[
+    str, typer.Argument(metavar="METHOD", help="sft: imitate demonstrations. dpo: prefer what was ranked better.")
+]
+
+
+def train(
+    method: MethodName,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            "--preset",
+            "-p",
+            metavar="P",
+            help="A preset's name (cpu, 8gb, 12gb, 16gb, 24gb) or a TOML file. Default: the one for your card.",
+        ),
+    ] = None,
+    from_run: Annotated[
+        str | None, typer.Option("--from", metavar="RUN", help="Start from what this run trained. Default: the base.")
+    ] = None,
+    checkpoint: Annotated[
+        int | None, typer.Option("--checkpoint", metavar="STEP", help="With --from: its checkpoint at this step.")
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; may be given several times."),
+    ] = None,
+    name: Annotated[str, typer.Option("--name", metavar="NAME", help="A name of your own for the run.")] = "",
+    detach: Detach = False,
+    project: Project = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train the base or go on from a run, and follow it.
+
+    Ctrl-C stops following, never the training.
+    """
+    from workbench import orders
+    from workbench.fields import parse_assignments
+
+    output = Output(as_json)
+    with opened(project) as bench:
+        run = orders.train(
+            bench,
+            method,
+            preset=preset,
+            changes=parse_assignments(changes or []),
+            parent=trained_run(bench, from_run) if from_run else None,
+            checkpoint=checkpoint,
+            name=name,
+        )
+        held = ", ".join(f"{count} {what}" for what, count in run.job.counts.items())
+        output.say(f"{run.title}: preset {run.job.preset}, base {run.job.base.name}, {held}.")
+        follower = reports.start(bench, run, output, detach=detach)
+        if follower is not None:
+            reports.tell(
+                run,
+                follower,
+                output,
+                f"Try it: workbench chat {run.id}",
+                f"Keep it: workbench export {run.id} --to gguf",
+            )
+
+
+def runs(project: Project = None, as_json: AsJson = False) -> None:
+    """List the project's runs: training, sampling and exports."""
+    output = Output(as_json)
+    with opened(project) as bench:
+        found = bench.runs.all()
+        output.document({"runs": [reports.facts(run) for run in found]})
+        if not found:
+            output.show("No runs yet. Start one: workbench train sft")
+            return
+        rows = [
+            (
+                run.id,
+                run.job.action,
+                f"{status.glyph} {status.state}",
+                f"{status.step}/{status.total_steps}" if status.total_steps else str(status.step),
+                run.job.parent or run.job.base.name,
+                seconds_in_words(time.time() - run.job.created) + " ago",
+                run.job.name,
+            )
+            for run in found
+            for status in [run.status()]
+        ]
+        output.table(("run", "what", "state", "step", "from", "ordered", "name"), rows)
+
+
+def watch(run: RunName, project: Project = None, as_json: AsJson = False) -> None:
+    """Follow a run to its end. Ctrl-C stops watching, never the run."""
+    output = Output(as_json)
+    with opened(project) as bench:
+        found = bench.runs.get(run)
+        reports.tell(found, reports.follow(bench, found, output), output)
+
+
+def stop(
+    run: RunName,
+    now: Annotated[
+        bool, typer.Option("--now", help="Do not wait for the step to end; the work since the last checkpoint is lost.")
+    ] = False,
+    project: Project = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask a run to stop after its step and save. It can be resumed."""
+    output = Output(as_json)
+    with opened(project) as bench:
+        found = bench.runs.get(run)
+        bench.runs.stop(found, now=now)
+        output.show(f"Run {found.id} was asked to stop. Go on later: workbench resume {found.id}")
+        output.document(reports.facts(found))
+
+
+def resume(run: RunName, detach: Detach = False, project: Project = None, as_json: AsJson = False) -> None:
+    """Go on with a run that was stopped or died.
+
+    It starts from the newest checkpoint that is whole; which one is found by itself.
+    """
+    output = Output(as_json)
+    with opened(project) as bench:
+        found = bench.runs.get(run)
+        bench.runs.resume(found)
+        output.say(f"Run {found.id} goes on.")
+        if detach:
+            output.document(reports.facts(found))
+            return
+        reports.tell(found, reports.follow(bench, found, output), output)

@@ -1,0 +1,171 @@
+"""What a run's curves say, in a sentence each: the verdicts that an experienced eye would read off the charts.
+
+Pure: a fold of events in, sentences out, the most urgent first. Every sentence names the figures it rests on, and a
+warning what to do. It stays silent where there are too few steps to say anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import log
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workbench.live import Live
+from workbench.series import Series
+
+Level = Literal["warning", "good", "info"]
+Floats = NDArray[np.float64]
+
+LN2 = log(2)
+LEAST_STEPS = 20
+"""Fewer steps are noise."""
+AT_LN2 = 0.01
+"""So near ln 2 the model and its reference still say the same."""
+HARDLY = 0.02
+"""A loss that has fallen by less than this share has hardly moved."""
+RISES = 0.02
+"""Held-out loss this share above its best is a rise and not noise."""
+SPIKE = 10.0
+"""A gradient so many times the usual is a spike."""
+SURE_ACCURACY, SURE_LOSS = 0.98, 0.05
+"""Beyond both DPO has separated every pair, and further steps only widen the gap."""
+FALLS_NATS = 2.0
+"""The chosen answers' log-probability must fall by so many nats to be worth a word."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One sentence about a run, and how much it matters."""
+
+    text: str
+    level: Level = "info"
+
+
+def verdicts(live: Live, action: str) -> list[Verdict]:
+    """What the curves say now, warnings first."""
+    found = [*_general(live), *(_dpo(live) if action == "dpo" else _loss(live))]
+    order: tuple[Level, ...] = ("warning", "good", "info")
+    return sorted(found, key=lambda verdict: order.index(verdict.level))
+
+
+def _general(live: Live) -> Iterator[Verdict]:
+    loss = live.metrics.get("loss", Series())
+    if len(loss) and not np.isfinite(loss.y[-1]):
+        since = _since_not_finite(loss)
+        yield Verdict(
+            f"The loss is not a number since step {since:,}: the run has diverged. Start again with a lower "
+            "learning rate.",
+            "warning",
+        )
+        return
+    held_out = live.evaluations.get("loss", Series())
+    if len(held_out) >= 3 and (rise := _rise(held_out)) is not None:
+        step, best, last = rise
+        yield Verdict(
+            f"Held-out loss rises ({best:.3f} → {last:.3f}) since step {step:,}: overfitting. "
+            f"The model of step {step:,} was better; use fewer epochs.",
+            "warning",
+        )
+    yield from _gradients(live.metrics.get("grad_norm", Series()))
+
+
+def _since_not_finite(series: Series) -> int:
+    """The first step of the stretch of values at the end that are not finite."""
+    finite = np.flatnonzero(np.isfinite(series.y))
+    return int(series.x[finite[-1] + 1]) if finite.size else int(series.x[0])
+
+
+def _rise(held_out: Series) -> tuple[int, float, float] | None:
+    """(step of the best, best, last) of a held-out loss whose last value is clearly above its best."""
+    seen = np.isfinite(held_out.y)
+    if seen.sum() < 3:
+        return None
+    x, y = held_out.x[seen], held_out.y[seen]
+    best = int(np.argmin(y))
+    rises = best < len(y) - 1 and y[-1] > y[best] * (1 + RISES) and y[-1] >= y[-2]
+    return (int(x[best]), float(y[best]), float(y[-1])) if rises else None
+
+
+def _gradients(norm: Series) -> Iterator[Verdict]:
+    values = _finite(norm)
+    if values.size < LEAST_STEPS:
+        return
+    usual = float(np.median(values))
+    if usual > 0 and values[-5:].max() > SPIKE * usual:
+        yield Verdict(
+            f"The gradient spikes: {values[-5:].max():.3g}, usually {usual:.3g}. If the loss follows, lower the rate.",
+            "warning",
+        )
+
+
+def _loss(live: Live) -> Iterator[Verdict]:
+    """Training that lowers a loss from wherever it starts."""
+    ends = _ends(live.metrics.get("loss", Series()))
+    if ends is None:
+        return
+    start, now = ends
+    if now > start * (1 + HARDLY):
+        yield Verdict(f"Training loss rises: {start:.3f} → {now:.3f}. The learning rate is too high.", "warning")
+    elif now > start * (1 - HARDLY):
+        yield Verdict(f"Training loss has hardly moved ({start:.3f} → {now:.3f}): not learning yet.", "info")
+    else:
+        yield Verdict(f"Learning: training loss {start:.3f} → {now:.3f}.", "good")
+
+
+def _dpo(live: Live) -> Iterator[Verdict]:
+    """DPO starts at ln 2 (model and reference agree) and learns by widening the margin of the chosen answers."""
+    loss = _recent(live.metrics.get("loss", Series()))
+    margin = _recent(live.metrics.get("reward_margin", Series()))
+    accuracy = _recent(live.metrics.get("reward_accuracy", Series()))
+    if loss is None:
+        return
+    if abs(loss - LN2) < AT_LN2:
+        yield Verdict(
+            f"DPO is at ln 2 ({loss:.3f}): the model still says what its reference says, not learning yet.", "info"
+        )
+    elif loss > LN2:
+        yield Verdict(
+            f"DPO's loss ({loss:.3f}) is above ln 2: it prefers the rejected answers more than its reference did. "
+            "Lower the learning rate, and check the pairs.",
+            "warning",
+        )
+    elif accuracy is not None and accuracy >= SURE_ACCURACY and loss < SURE_LOSS:
+        yield Verdict(
+            f"Every pair is told apart (accuracy {accuracy:.0%}, loss {loss:.3f}): more steps only overfit.", "info"
+        )
+    elif accuracy is not None and margin is not None:
+        yield Verdict(f"Learning: prefers the chosen answer in {accuracy:.0%} of pairs, margin {margin:.2f}.", "good")
+    yield from _chosen(live)
+
+
+def _chosen(live: Live) -> Iterator[Verdict]:
+    ends = _ends(live.metrics.get("chosen_logp", Series()))
+    if ends is not None and ends[0] - ends[1] > FALLS_NATS:
+        yield Verdict(
+            f"Chosen log-probability is falling ({ends[0]:.1f} → {ends[1]:.1f}): both answers become less likely. "
+            "A higher beta or fewer steps keeps the model nearer to its start.",
+            "warning",
+        )
+
+
+def _finite(series: Series) -> Floats:
+    return series.y[np.isfinite(series.y)]
+
+
+def _recent(series: Series) -> float | None:
+    """The mean of the last tenth (at least five values), None while there are too few steps."""
+    values = _finite(series)
+    return float(values[-max(5, values.size // 10) :].mean()) if values.size >= LEAST_STEPS else None
+
+
+def _ends(series: Series) -> tuple[float, float] | None:
+    """(mean of the first tenth, mean of the last tenth), None while there are too few steps."""
+    values = _finite(series)
+    if values.size < LEAST_STEPS:
+        return None
+    count = max(5, values.size // 10)
+    return float(values[:count].mean()), float(values[-count:].mean())

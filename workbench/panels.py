@@ -1,0 +1,89 @@
+"""Which charts a run's live screen has, and their lines: a method's own panels first, then what every run has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from workbench import methods
+from workbench.errors import SettingError
+from workbench.job import Job
+from workbench.live import Live
+from workbench.methods import Panel
+from workbench.plot import Line
+from workbench.series import Series
+
+SMOOTH_FROM = 150
+"""Steps from which a line is drawn as its average over a dim band."""
+
+NEVER_SMOOTH = frozenset({"learning_rate", "memory"})
+"""These have no noise to average away."""
+
+GIB = 2**30
+
+SHARED = (
+    Panel("Learning rate", ("learning_rate",)),
+    Panel("Gradient norm", ("grad_norm",)),
+    Panel("Tokens a second", ("tokens_per_second",)),
+    Panel("Memory, GiB", ("memory",)),
+)
+SAMPLING = (
+    Panel("Completions a second", ("completions_per_second",)),
+    Panel("Tokens a second", ("tokens_per_second",)),
+    Panel("Memory, GiB", ("memory",)),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Chart:
+    """One chart: its title, its lines, and whether it is drawn on a logarithmic scale unless asked otherwise."""
+
+    title: str
+    lines: tuple[Line, ...]
+    log: bool = False
+
+
+def panels(job: Job) -> tuple[Panel, ...]:
+    """A job's charts in the order they matter. An export has none."""
+    if job.kind == "sample":
+        return SAMPLING
+    if job.kind == "export":
+        return ()
+    try:
+        own = methods.get(job.action).panels
+    except SettingError:  # a newer workbench's method: what every run has can still be shown
+        own = (Panel("Loss", ("loss",)),)
+    return own + SHARED
+
+
+def charts(live: Live, chosen: Sequence[Panel]) -> list[Chart]:
+    """The charts as they stand. The lines are views, valid until the fold is fed again."""
+    return [Chart(panel.title, tuple(_lines(live, panel)), panel.log) for panel in chosen]
+
+
+def _lines(live: Live, panel: Panel) -> list[Line]:
+    lines = []
+    several = len(panel.metrics) > 1
+    for name in panel.metrics:
+        series = _series(live, name)
+        if len(series):
+            scale = GIB if name == "memory" else 1
+            smooth = len(series) >= SMOOTH_FROM and name not in NEVER_SMOOTH
+            lines.append(Line(_words(name) if several else "training", series.x, series.y / scale, smooth))
+    for name in panel.metrics:
+        held_out = live.evaluations.get(name)
+        if held_out is not None and len(held_out):
+            lines.append(Line(f"{_words(name)}, held out" if several else "held out", held_out.x, held_out.y))
+    return lines
+
+
+def _series(live: Live, name: str) -> Series:
+    if name == "memory":
+        return live.memory
+    if name == "tokens_per_second" and name not in live.metrics:
+        return live.speed
+    return live.metrics.get(name, Series())
+
+
+def _words(name: str) -> str:
+    return name.replace("_logp", "").replace("_", " ")

@@ -1,0 +1,378 @@
+"""Lines as dots: numpy decimation of a series to the columns of a braille grid, its limits, ticks and end labels.
+
+A cell of the terminal holds 2 × 4 dots, so a plot of `width` × `height` cells has 2·width columns and 4·height rows.
+Every column keeps the least and greatest value in it, so that a one-step spike among 100,000 points stays visible.
+This module never draws: `screens/widgets/chart.py` turns its `Picture` into a widget.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workbench.ticks import nice_ticks, number, numbers
+
+Floats = NDArray[np.float64]
+
+MAX_LINES = 4
+"""More lines than this cannot be told apart in one chart."""
+
+PERCENTILES = (1.0, 99.0)
+"""Limits of the y axis: one wild step must not flatten the rest. `full` shows everything."""
+
+PERCENTILES_FROM = 50
+"""Fewer points than this are all shown: a percentile of them would cut real ones off."""
+
+LIMIT_SAMPLE = 20_000
+"""Points looked at to choose the limits; a stride over the rest changes them by less than a dot."""
+
+EMA_WEIGHT = 0.25
+"""How much of each new column goes into the smoothed line."""
+
+MARKED_UP_TO = 24
+"""A line of so few points (measurements, not steps) gets a mark on each."""
+
+BRAILLE = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]], dtype=np.uint16)
+BLOCKS = "▁▂▃▄▅▆▇█"
+
+
+@dataclass(frozen=True, eq=False)
+class Line:
+    """One series: x ascending, y with NaN where a value was not finite. `smooth` draws its average over a dim band."""
+
+    name: str
+    x: Floats
+    y: Floats
+    smooth: bool = False
+
+
+@dataclass(frozen=True)
+class View:
+    """What of the lines is shown and how: cells, scale, limits, and the share of x kept at the right end."""
+
+    width: int
+    height: int
+    log: bool = False
+    full: bool = False
+    window: float = 1.0
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A number on an axis, at a cell of it."""
+
+    cell: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A single point worth a glyph of its own."""
+
+    row: int
+    column: int
+    line: int
+
+
+@dataclass(frozen=True)
+class End:
+    """Where a line ends and at which value: its label goes beside this row."""
+
+    row: int
+    text: str
+    line: int
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A plot in cells: dot patterns, whose they are, and everything written around them."""
+
+    dots: NDArray[np.uint8]
+    """(height, width): braille dots, 0 where a cell is empty."""
+    owner: NDArray[np.int8]
+    """(height, width): 2·line for a bright cell, 2·line + 1 for a dim one, -1 for an empty one."""
+    marks: tuple[Mark, ...] = ()
+    y_ticks: tuple[Tick, ...] = ()
+    x_ticks: tuple[Tick, ...] = ()
+    ends: tuple[End, ...] = ()
+    cut: bool = False
+    """Whether points lie beyond the limits."""
+
+    @property
+    def empty(self) -> bool:
+        return not self.dots.any() and not self.marks
+
+
+@dataclass(eq=False)
+class Columns:
+    """A line cut into columns: extremes, first and last value and mean of each (all (columns,), NaN where none)."""
+
+    low: Floats
+    high: Floats
+    first: Floats
+    last: Floats
+    mean: Floats
+    filled: NDArray[np.intp] = field(default_factory=lambda: np.zeros(0, dtype=np.intp))
+
+
+def decimate(x: Floats, y: Floats, x0: float, x1: float, count: int) -> Columns:
+    """`y` over x0..x1 cut into `count` columns, each with its extremes. A NaN is skipped within a column."""
+    nothing = np.full(count, np.nan)
+    columns = Columns(nothing, nothing.copy(), nothing.copy(), nothing.copy(), nothing.copy())
+    edges = np.linspace(x0, x1, count + 1)[:-1]
+    bounds = np.append(np.searchsorted(x, edges, side="left"), np.searchsorted(x, x1, side="right"))
+    filled = np.flatnonzero(np.diff(bounds) > 0)
+    if not filled.size:
+        return columns
+    starts, stop = bounds[filled], int(bounds[-1])
+    kept = y[:stop]
+    columns.filled = filled
+    columns.low[filled] = np.fmin.reduceat(kept, starts)
+    columns.high[filled] = np.fmax.reduceat(kept, starts)
+    columns.first[filled] = kept[starts]
+    columns.last[filled] = kept[bounds[filled + 1] - 1]
+    finite = np.isfinite(kept)
+    sums = np.add.reduceat(np.where(finite, kept, 0.0), starts)
+    counts = np.add.reduceat(finite, starts, dtype=np.int64)
+    columns.mean[filled] = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+    return columns
+
+
+def connect(columns: Columns) -> tuple[Floats, Floats]:
+    """(low, high) per column with lines between neighbours: empty columns interpolated, steps joined half-way.
+
+    A NaN beside an empty stretch leaves the stretch empty, so a value that was not finite is a gap.
+    """
+    low, high = columns.low.copy(), columns.high.copy()
+    first, last = columns.first.copy(), columns.last.copy()
+    filled = columns.filled
+    between = np.setdiff1d(np.arange(filled[0], filled[-1]), filled) if filled.size else filled
+    if between.size:
+        place = np.searchsorted(filled, between)
+        left, right = filled[place - 1], filled[place]
+        share = (between - left) / (right - left)
+        low[between] = high[between] = last[left] * (1 - share) + first[right] * share
+        first[between] = last[between] = low[between]
+    middle = (last[:-1] + first[1:]) / 2  # NaN where either side has none
+    for side, extreme in ((low, np.fmin), (high, np.fmax)):
+        side[:-1] = np.where(np.isnan(middle), side[:-1], extreme(side[:-1], middle))
+        side[1:] = np.where(np.isnan(middle), side[1:], extreme(side[1:], middle))
+    return low, high
+
+
+def smoothed(values: Floats, weight: float = EMA_WEIGHT) -> Floats:
+    """Exponential moving average of a few hundred columns, NaN staying NaN and starting nothing anew."""
+    out = np.full(values.shape, np.nan)
+    average = np.nan
+    for index in np.flatnonzero(np.isfinite(values)):
+        average = values[index] if np.isnan(average) else average + weight * (values[index] - average)
+        out[index] = average
+    return out
+
+
+def limits(lines: Sequence[Floats], full: bool) -> tuple[float, float]:
+    """(bottom, top) of the y axis for these values, with a little air; (0, 1) where nothing is finite."""
+    samples = [y[:: max(1, y.size // LIMIT_SAMPLE)] if not full else y for y in lines if y.size]
+    values = np.concatenate(samples) if samples else np.zeros(0)
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return 0.0, 1.0
+    if full or values.size < PERCENTILES_FROM:
+        bottom, top = float(values.min()), float(values.max())
+    else:
+        bottom, top = (float(v) for v in np.percentile(values, PERCENTILES))
+    if top - bottom <= 1e-12 * max(abs(top), abs(bottom), 1e-300):
+        air = abs(top) * 0.05 or 0.5
+    else:
+        air = (top - bottom) * 0.04
+    return bottom - air, top + air
+
+
+def picture(lines: Sequence[Line], view: View) -> Picture:
+    """The lines as dots and labels. An empty picture where there is nothing finite to draw."""
+    width, height = max(view.width, 1), max(view.height, 1)
+    dots = np.zeros((height, width), dtype=np.uint8)
+    owner = np.full((height, width), -1, dtype=np.int8)
+    scaled = [_scaled(line, view.log) for line in lines[:MAX_LINES] if line.x.size]
+    span = _span(scaled, view.window)
+    shown = [_within(line, *span) for line in scaled]
+    if not any(np.isfinite(line.y).any() for line in shown):
+        return Picture(dots, owner)
+    bottom, top = limits([line.y for line in shown], view.full)
+    scale = _Scale(bottom, top, height, view.log)
+    marks: list[Mark] = []
+    ends: list[End] = []
+    for index, line in reversed(list(enumerate(shown))):
+        _draw(line, index, span, scale, dots, owner)
+        marks += _marks(line, index, span, scale, width)
+        ends += _end(line, index, scale)
+    return Picture(
+        dots,
+        owner,
+        tuple(marks),
+        scale.ticks(),
+        _x_ticks(*span, width),
+        tuple(sorted(_apart(ends, height), key=lambda end: end.line)),
+        any(bool(np.any((line.y < bottom) | (line.y > top))) for line in shown),
+    )
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """From values (already logarithms when `log`) to rows of dots and of cells."""
+
+    bottom: float
+    top: float
+    height: int
+    log: bool
+
+    def dot_rows(self, values: Floats) -> NDArray[np.int64]:
+        """Rows of dots from the top, values beyond the limits on the edge; the caller leaves NaN out."""
+        share = (self.top - values) / (self.top - self.bottom)
+        return np.clip(np.rint(share * (4 * self.height - 1)), 0, 4 * self.height - 1).astype(np.int64)
+
+    def cell(self, value: float) -> int:
+        return int(self.dot_rows(np.array([value]))[0]) // 4
+
+    def ticks(self) -> tuple[Tick, ...]:
+        values = nice_ticks(self.bottom, self.top, max(2, min(4, self.height // 2)))
+        texts = [number(10**v) for v in values] if self.log else numbers(values)
+        found: dict[int, str] = {}
+        for value, text in zip(values, texts, strict=True):
+            found.setdefault(self.cell(value), text)
+        return tuple(Tick(cell, text) for cell, text in sorted(found.items()))
+
+
+def _scaled(line: Line, log: bool) -> Line:
+    if not log:
+        return line
+    with np.errstate(divide="ignore", invalid="ignore"):
+        y = np.log10(line.y)
+    return Line(line.name, line.x, np.where(np.isfinite(y), y, np.nan), line.smooth)
+
+
+def _span(lines: Sequence[Line], window: float) -> tuple[float, float]:
+    if not lines:
+        return 0.0, 1.0
+    x0, x1 = min(float(line.x[0]) for line in lines), max(float(line.x[-1]) for line in lines)
+    if x1 <= x0:
+        return x0, x0 + 1.0
+    return x1 - (x1 - x0) * window, x1
+
+
+def _within(line: Line, x0: float, x1: float) -> Line:
+    start = int(np.searchsorted(line.x, x0, side="left"))
+    return Line(line.name, line.x[start:], line.y[start:], line.smooth) if start else line
+
+
+def _draw(
+    line: Line,
+    index: int,
+    span: tuple[float, float],
+    scale: _Scale,
+    dots: NDArray[np.uint8],
+    owner: NDArray[np.int8],
+) -> None:
+    """Draws the line over what is there: first its dim band if it is smoothed, then its bright line."""
+    columns = decimate(line.x, line.y, *span, 2 * dots.shape[1])
+    if line.smooth and columns.filled.size > 8:
+        _paint(*connect(columns), 2 * index + 1, scale, dots, owner)
+        average = smoothed(columns.mean)
+        columns = Columns(average, average.copy(), average.copy(), average.copy(), average, columns.filled)
+    _paint(*connect(columns), 2 * index, scale, dots, owner)
+
+
+def _paint(
+    low: Floats,
+    high: Floats,
+    code: int,
+    scale: _Scale,
+    dots: NDArray[np.uint8],
+    owner: NDArray[np.int8],
+) -> None:
+    """Sets the dots between low and high in every column; a cell belongs to whoever painted it last."""
+    height, width = dots.shape
+    seen = np.isfinite(low)
+    upper = np.full(low.shape, 4 * height, dtype=np.int64)
+    lower = np.full(low.shape, -1, dtype=np.int64)
+    upper[seen], lower[seen] = scale.dot_rows(high[seen]), scale.dot_rows(low[seen])
+    rows = np.arange(4 * height)[:, None]
+    mask = (rows >= upper) & (rows <= lower)  # (4·height, 2·width)
+    cells = mask.reshape(height, 4, width, 2)
+    painted = np.einsum("hrwc,rc->hw", cells, BRAILLE, dtype=np.uint16, casting="unsafe")
+    where = painted > 0
+    dots[where] = painted[where].astype(np.uint8)
+    owner[where] = code
+
+
+def _marks(line: Line, index: int, span: tuple[float, float], scale: _Scale, width: int) -> list[Mark]:
+    seen = np.isfinite(line.y)
+    if line.smooth or not 0 < int(seen.sum()) <= MARKED_UP_TO:
+        return []
+    share = (line.x[seen] - span[0]) / (span[1] - span[0])
+    columns = np.clip((share * width).astype(int), 0, width - 1)
+    return [
+        Mark(int(row) // 4, int(column), index)
+        for row, column in zip(scale.dot_rows(line.y[seen]), columns, strict=True)
+    ]
+
+
+def _end(line: Line, index: int, scale: _Scale) -> list[End]:
+    seen = np.flatnonzero(np.isfinite(line.y))
+    if not seen.size:
+        return []
+    value = float(line.y[seen[-1]])
+    return [End(scale.cell(value), number(10**value if scale.log else value), index)]
+
+
+def _apart(ends: Sequence[End], height: int) -> list[End]:
+    """End labels moved so that no two share a row: downwards, then up from the bottom where they ran out of rows."""
+    ordered = sorted(ends, key=lambda end: (end.row, end.line))
+    rows: list[int] = []
+    for end in ordered:
+        rows.append(max(end.row, rows[-1] + 1) if rows else end.row)
+    for place in range(len(rows) - 1, -1, -1):
+        rows[place] = min(rows[place], height - len(rows) + place)
+    return [End(row, end.text, end.line) for row, end in zip(rows, ordered, strict=True) if row >= 0]
+
+
+def _x_ticks(x0: float, x1: float, width: int) -> tuple[Tick, ...]:
+    """Round numbers under the plot; a label that would touch its neighbour is left out."""
+    values = [v for v in nice_ticks(x0, x1, max(2, min(5, width // 12))) if x0 <= v <= x1]
+    ticks: list[Tick] = []
+    for value, text in zip(values, [number(v) for v in values], strict=True):
+        cell = min(int((value - x0) / (x1 - x0) * (width - 1)), width - len(text))
+        if cell >= 0 and (not ticks or cell > ticks[-1].cell + len(ticks[-1].text) + 1):
+            ticks.append(Tick(cell, text))
+    return tuple(ticks)
+
+
+def characters(dots: NDArray[np.uint8], ascii_only: bool = False) -> list[str]:
+    """Rows of text for dot patterns: braille, or by density ` .:*#` where a terminal has none."""
+    if not ascii_only:
+        codes = np.where(dots > 0, dots.astype(np.uint32) + 0x2800, 0x20).astype("<u4")
+        return [row.tobytes().decode("utf-32-le") for row in codes]
+    density = np.unpackbits(dots[..., None], axis=-1).sum(axis=-1)
+    table = np.array([ord(c) for c in " ..::**##"], dtype="<u4")
+    return [row.tobytes().decode("utf-32-le") for row in table[density]]
+
+
+def owners_of_runs(owner: NDArray[np.int8]) -> list[list[int]]:
+    """The owner of every cell, an empty cell counting to the one on its left: fewer changes of colour to write."""
+    places = np.where(owner >= 0, np.arange(owner.shape[1]), 0)
+    filled: list[list[int]] = np.take_along_axis(owner, np.maximum.accumulate(places, axis=1), axis=1).tolist()
+    return filled
+
+
+def sparkline(values: Floats, width: int) -> str:
+    """A series in one row of block characters: the mean of each column between the least and the greatest."""
+    if not values.size or not np.isfinite(values).any():
+        return ""
+    width = min(width, values.size)
+    means = decimate(np.arange(values.size, dtype=float), values, 0, values.size - 1 or 1, width).mean
+    low, high = np.nanmin(means), np.nanmax(means)
+    share = (means - low) / (high - low) if high > low else np.zeros(width)
+    return "".join(" " if np.isnan(s) else BLOCKS[int(s * 7.999)] for s in share)
