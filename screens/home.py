@@ -240,7 +240,7 @@ class HomeScreen(BenchScreen):
 
 def _pairs_in_words(progress: Progress) -> str:
     if not progress.pairs:
-        return f"{progress.counts.rankable:,} prompts wait" if progress.counts.rankable else "nothing ranked yet"
+        return f"{progress.counts.waiting:,} prompts wait" if progress.counts.waiting else "nothing ranked yet"
     return f"{progress.pairs:,} preference pairs · {progress.new_pairs:,} of them new to training"
 
 

@@ -17,8 +17,8 @@ COLUMNS = {
     "imports": "id path layout sha256 rows_ok rejected added created",
     "origins": "id origin",
     "project": "key value",
-    "prompts": "id turns digest answer kind split import_id created completions votes",
-    "rankings": "id prompt_id judge shown tiers verdict unacceptable seed seconds created undone",
+    "prompts": "id turns digest answer kind split import_id created completions fresh",
+    "rankings": "id prompt_id judge shown tiers verdict unacceptable seed seconds created newest undone",
     "remarks": "id prompt_id kind shown text created undone",
 }
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from workbench.next_step import ENOUGH_PAIRS, Progress, next_step
 from workbench.records import Counts
 
-FULL = Counts(prompts=100, held_out=10, demonstrations=50, completions=400, rankings=0, rankable=100)
+FULL = Counts(prompts=100, held_out=10, demonstrations=50, completions=400, rankings=0, rankable=100, waiting=60)
+RANKED = replace(FULL, waiting=0)
 
 
 @pytest.mark.parametrize(
@@ -23,7 +26,8 @@ FULL = Counts(prompts=100, held_out=10, demonstrations=50, completions=400, rank
             "runs",
             "t",
         ),
-        (Progress(FULL, judged=40, pairs=60, training=("sft", "dpo"), newest="0003"), "exports", "7"),
+        (Progress(RANKED, judged=40, pairs=60, training=("sft", "dpo"), newest="0003"), "exports", "7"),
+        (Progress(FULL, pairs=60, training=("sft", "dpo"), newest="0003", samples_from=("0003",)), "rankings", "5"),
         (
             Progress(FULL, judged=40, pairs=60, training=("sft", "dpo"), newest="0003", exported=("0003",)),
             "completions",

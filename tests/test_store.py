@@ -205,6 +205,28 @@ def test_undone_demonstrations_come_back_when_written_again(store: Store) -> Non
     assert (gone, [d.text for d in store.demonstrations()], store.counts().demonstrations) == ([], ["better"], 1)
 
 
+def test_a_ranked_prompt_comes_back_with_new_completions(store: Store) -> None:
+    """A second round of sampling puts a judged prompt back into the queue, and undoing the vote does not lose count."""
+    prompt_id, shown = answered(store, "again")
+    first = store.add_ranking(vote(prompt_id, shown))
+    after_vote = store.next_to_rank()
+    rows = [Completed(prompt_id=prompt_id, n=n, text=f"newer {n}", t=0.0) for n in range(2)]
+    store.add_completions("round two", ORIGIN, rows[:1])
+    with_one_more = store.next_to_rank()
+    store.add_completions("round two", ORIGIN, rows[1:])
+    with_two_more = store.next_to_rank()
+
+    assert (after_vote, with_one_more) == (None, None)
+    assert with_two_more is not None
+    assert store.judged_up_to(prompt_id) == max(shown)
+    store.add_ranking(vote(prompt_id, [c.id for c in store.completions(prompt_id)][-2:]))
+    assert store.next_to_rank() is None
+    store.undo_ranking(store.rankings()[-1].id)
+    assert store.next_to_rank() is not None
+    store.undo_ranking(first)
+    assert store.counts().waiting == 1
+
+
 def test_counts_count_each_thing_once(store: Store) -> None:
     """Counts of a small project, done by hand."""
     answered(store, "a", answers=3)
@@ -212,7 +234,7 @@ def test_counts_count_each_thing_once(store: Store) -> None:
     store.add_prompts([ask("c", split="held_out")])
     store.add_ranking(vote(*answered(store, "d")))
 
-    assert Counts(3, 1, 0, 6, 1, 2) == store.counts()
+    assert Counts(3, 1, 0, 6, 1, 2, 1) == store.counts()
 
 
 def test_an_empty_project_counts_nothing(store: Store) -> None:
@@ -298,5 +320,5 @@ def test_ten_thousand_prompts_and_twenty_thousand_votes_stay_quick(store: Store)
         assert found is not None
         place = found[1]
 
-    assert Counts(10_000, 0, 0, 40_000, 20_000, 10_000) == store.counts()
+    assert Counts(10_000, 0, 0, 40_000, 20_000, 10_000, 1_000) == store.counts()
     assert sorted(seconds)[189] < 0.5  # p95; measured 0.03 ms, and a full scan would not pass under load either

@@ -65,10 +65,8 @@ def next_step(p: Progress) -> NextStep:
         return NextStep("completions", "4", f"let the model answer {p.counts.prompts:,} prompts: press 4")
     if p.new_pairs >= ENOUGH_PAIRS:
         return NextStep("runs", "t", f"train on what you prefer: press t for DPO on {p.new_pairs:,} new pairs")
-    if not _preferred(p) and p.judged < p.counts.rankable:
-        return NextStep(
-            "rankings", "5", f"say which answers are better: press 5, {p.counts.rankable - p.judged:,} prompts wait"
-        )
+    if p.counts.waiting and (not _preferred(p) or p.newest in p.samples_from):
+        return NextStep("rankings", "5", f"say which answers are better: press 5, {p.counts.waiting:,} prompts wait")
     if p.newest and p.newest not in p.exported:
         return NextStep("exports", "7", f"export run {p.newest} and check that it answers alike: press 7")
     return NextStep("completions", "4", "go round again: sample the newest model with 4, rank with 5")

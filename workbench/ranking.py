@@ -67,7 +67,7 @@ class RankSession:
         mine = self.store.rankings(judge=PERSON) + self.store.rankings(judge=REPEAT)
         for ranking in sorted(mine, key=lambda ranking: ranking.id):
             self.decisions.add(ranking)
-        self.total = self.store.counts().rankable
+        self.total = self.decisions.done + self.store.counts().waiting
         self._take_next()
 
     # -- what is on screen

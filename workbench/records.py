@@ -158,7 +158,9 @@ class Counts:
     completions: int = 0
     rankings: int = 0
     rankable: int = 0
-    """Prompts with two or more completions."""
+    """Training prompts with two or more completions."""
+    waiting: int = 0
+    """Those of them with two or more completions that a person has not judged yet."""
 
 
 @dataclass(frozen=True)

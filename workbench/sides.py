@@ -47,12 +47,13 @@ class Item:
 
 
 def laid_out(store: Store, prompt: Prompt, place: str, mode: Mode) -> Item | None:
-    """The prompt's answers, chosen and ordered by its seed; None where all of them are the same text."""
-    answers = list({answer.text: answer for answer in store.completions(prompt.id)}.values())
+    """The prompt's answers since the last decision on it, chosen and ordered by its seed; None where all are equal."""
+    seen = store.judged_up_to(prompt.id)
+    answers = list({answer.text: answer for answer in store.completions(prompt.id) if answer.id > seen}.values())
     if len(answers) < 2:
         return None
     layout: Layout = "ab" if mode == "ab" or len(answers) == 2 else "kway"
-    seed = int(digest("sides", place)[:8], 16)
+    seed = int(digest("sides", place, seen)[:8], 16)
     Random(seed).shuffle(answers)
     count = 2 if layout == "ab" else MOST_ANSWERS
     return remarked(store, Item(prompt, place, tuple(answers[:count]), seed, layout))

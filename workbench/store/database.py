@@ -105,7 +105,8 @@ class Database:
                 " coalesce(sum(completions), 0),"
                 " (SELECT count(*) FROM rankings INDEXED BY rankings_by_judge"
                 " WHERE undone IS NULL AND verdict != 'skip'),"
-                " count(*) FILTER (WHERE completions > 1) FROM prompts"
+                " count(*) FILTER (WHERE completions > 1 AND split = 'train'),"
+                " count(*) FILTER (WHERE fresh > 1 AND split = 'train') FROM prompts"
             )[0]
         )
 

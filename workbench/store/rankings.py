@@ -71,12 +71,14 @@ class Judgements(Database):
     def next_to_rank(self, *, after: str = "", judge: str = PERSON, search: str = "") -> tuple[Prompt, str] | None:
         """The next prompt with two or more completions that `judge` has not judged, and its place in the queue.
 
+        A prompt that a person has judged comes back when two or more completions are newer than that judgement.
+
         The queue's order is that of the prompts' digests: balanced, random, and the same tomorrow. `after` is the
         place to go on from. A skipped prompt counts as judged until the skip is undone.
         """
         mine = judge == PERSON
         unjudged = (
-            "votes = 0"
+            "fresh > 1"
             if mine
             else "NOT EXISTS (SELECT 1 FROM rankings r INDEXED BY rankings_by_judge"
             " WHERE r.judge = ? AND r.prompt_id = prompts.id AND r.undone IS NULL)"
@@ -89,6 +91,13 @@ class Judgements(Database):
             (*(() if mine else (judge,)), after, *((search,) if search else ())),
         )
         return (prompt_of(rows[0][:5]), str(rows[0][5])) if rows else None
+
+    def judged_up_to(self, prompt_id: int) -> int:
+        """The newest completion that there was when a person last decided on the prompt; 0 before that."""
+        rows = self._rows(
+            "SELECT max(newest) FROM rankings WHERE prompt_id = ? AND judge = ? AND undone IS NULL", (prompt_id, PERSON)
+        )
+        return int(rows[0][0] or 0)
 
     def place_of(self, prompt_id: int) -> str:
         """A prompt's place in the ranking queue."""
@@ -153,8 +162,8 @@ def _ranking(row: Sequence[Any]) -> Ranking:
 def insert_ranking(db: sqlite3.Connection, r: Ranking) -> int:
     """Adds the row inside the caller's transaction; its id."""
     cursor = db.execute(
-        "INSERT INTO rankings (prompt_id, judge, shown, tiers, verdict, unacceptable, seed, seconds, created)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO rankings (prompt_id, judge, shown, tiers, verdict, unacceptable, seed, seconds, created, newest)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, (SELECT coalesce(max(id), 0) FROM completions WHERE prompt_id = ?))",
         (
             r.prompt_id,
             r.judge,
@@ -165,6 +174,7 @@ def insert_ranking(db: sqlite3.Connection, r: Ranking) -> int:
             r.seed,
             r.seconds,
             r.created or time.time(),
+            r.prompt_id,
         ),
     )
     return int(cursor.lastrowid or 0)
