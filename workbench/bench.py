@@ -1,6 +1,7 @@
 """The Bench: one project's store, runs and machine, opened once and handed to whoever works on it.
 
-It decides nothing about training or screens; `orders` turns a person's choices into runs.
+It decides nothing about training or screens; `orders` turns a person's choices into runs. What the first paint does
+not need is imported when it is first asked for.
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from workbench import hardware, paths
+from workbench import paths
 from workbench.errors import ProjectError
-from workbench.events import Completed
-from workbench.records import Origin
-from workbench.runs import Run, Runs
 from workbench.store import Store
 
 if TYPE_CHECKING:
+    from workbench.hardware import Hardware
+    from workbench.records import Origin
+    from workbench.runs import Run, Runs
     from workbench.tail import Tail
 
 RECENT_KEPT = 20
@@ -32,7 +33,6 @@ class Bench:
     def __init__(self, project: paths.ProjectPaths) -> None:
         self.paths = project
         self.store = Store(project.store)
-        self.runs = Runs(project)
         self._tails: dict[str, Tail] = {}
 
     @classmethod
@@ -91,8 +91,17 @@ class Bench:
         self.store.put("base", spec)
 
     @cached_property
-    def hardware(self) -> hardware.Hardware:
+    def runs(self) -> Runs:
+        """The project's runs."""
+        from workbench.runs import Runs
+
+        return Runs(self.paths)
+
+    @cached_property
+    def hardware(self) -> Hardware:
         """The machine, looked at once."""
+        from workbench import hardware
+
         return hardware.detect()
 
     def ingest(self) -> int:
@@ -108,17 +117,23 @@ class Bench:
             return 0
         if str(size) == self.store.get(key):
             return 0
+        from workbench.events import Completed
         from workbench.tail import Tail  # late: it brings numpy, 0.15 s before the first paint
 
         tail = self._tails.setdefault(run.id, Tail(run.paths.events))
-        completed = [event for event in tail.read() if isinstance(event, Completed)]
-        added = self.store.add_completions(run.id, origin_of(run), completed) if completed else 0
+        added, behind = 0, True
+        while behind:
+            completed = [event for event in tail.read() if isinstance(event, Completed)]
+            added += self.store.add_completions(run.id, origin_of(run), completed) if completed else 0
+            behind = tail.behind
         self.store.put(key, str(size))
         return added
 
 
 def origin_of(run: Run) -> Origin:
     """Where a sampling run's completions come from."""
+    from workbench.records import Origin
+
     job = run.job
     known = {field.name for field in dataclasses.fields(Origin)}
     settings = {name: value for name, value in job.settings.items() if name in known}

@@ -8,10 +8,9 @@ import sqlite3
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from workbench.errors import ProjectError
-from workbench.events import Completed
 from workbench.records import (
     Completion,
     Demonstration,
@@ -25,6 +24,9 @@ from workbench.records import (
 )
 from workbench.store.database import Database, from_json, storable
 from workbench.store.rankings import PROMPT, insert_ranking, prompt_of
+
+if TYPE_CHECKING:
+    from workbench.events import Completed
 
 
 class Texts(Database):
