@@ -36,7 +36,8 @@ bench: $(INSTALLED)
 		echo "== $$file"; $(BIN)/python -m tests.benchmarks.$$(basename $$file .py) || exit 1; done
 
 screenshots: $(INSTALLED)
-	$(BIN)/python -m assets.screenshots
+	@test -f .demo-loop/workbench.db || $(BIN)/workbench demo --keep .demo-loop
+	$(BIN)/python -m assets.screenshots .demo-loop
 
 install: $(INSTALLED)
 

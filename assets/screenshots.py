@@ -7,6 +7,7 @@ would and saves what the terminal shows as SVG in assets/screenshots/.
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,8 +60,13 @@ async def draw(project: Path, scene: Scene) -> None:
         picture = app.export_screenshot(title="workbench")
     bench.close()
     FOLDER.mkdir(exist_ok=True)
-    (FOLDER / f"{scene.name}.svg").write_text(picture + "\n", encoding="utf-8")
+    (FOLDER / f"{scene.name}.svg").write_text(without_fonts(picture) + "\n", encoding="utf-8")
     print(f"{scene.name}.svg")
+
+
+def without_fonts(picture: str) -> str:
+    """The SVG with the reader's own monospaced font instead of one fetched from the network."""
+    return re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL).replace("Fira Code", "ui-monospace")
 
 
 def main(project: Path, names: list[str]) -> None:

@@ -21,7 +21,7 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     monkeypatch.delenv("HF_HUB_CACHE", raising=False)
 
 
-@pytest.fixture()
+@pytest.fixture
 def shared_data() -> Path:
     """Real public data beside the checkout; tests that want it are skipped without it."""
     if not SHARED_DATA.is_dir():

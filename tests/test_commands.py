@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 
 from tests.asking import asked, error_of, recorded
 from workbench.bench import Bench
+from workbench.errors import DiskFullError
 from workbench.events import Evaluated, Failed, Finished, Note, Phase, Planned, Saved, Started, Step
 from workbench.paths import PACKAGE_ROOT
 
@@ -217,6 +219,16 @@ def test_runs_are_listed_in_words_and_as_json(capsys, project):
     assert [(run["run"], run["state"], run["name"]) for run in listed] == [("0001", "finished", f"first{HOSTILE}")]
 
 
+def test_a_run_with_a_damaged_order_is_not_left_out_silently(capsys, project):
+    """`runs` says which run it cannot list, and lists the others."""
+    recorded(project, Finished(step=1)).paths.job.write_text("{")
+    recorded(project, Finished(step=1))
+    code, out, err = asked(capsys, "-C", project, "runs", "--json")
+
+    assert (code, [run["run"] for run in json.loads(out)["runs"]]) == (0, ["0002"])
+    assert "0001" in err
+
+
 def test_a_finished_run_is_not_resumed(capsys, project):
     """resume of a finished run says there is nothing left to do."""
     recorded(project, Started(), Finished(step=4))
@@ -232,3 +244,31 @@ def test_doctor_reports_every_check(capsys):
 
     assert {"Python", "torch", "Disk", "Memory", "Terminal"} <= {check["name"] for check in report["checks"]}
     assert {check["status"] for check in report["checks"]} <= {"ok", "warning", "problem"}
+
+
+# -- a full disk, and what is refused before a run exists
+
+
+def test_runs_are_listed_on_a_full_disk(capsys, project, monkeypatch):
+    """Where new completions cannot be stored, runs are listed all the same, with a warning and valid JSON."""
+
+    def full(_):
+        raise DiskFullError("Not saved: the disk is full.", "Free some space.")
+
+    monkeypatch.setattr(Bench, "ingest", full)
+    code, out, err = asked(capsys, "-C", project, "runs", "--json")
+
+    assert (code, json.loads(out)) == (0, {"runs": []})
+    assert "Warning" in err
+    assert "the disk is full" in err
+
+
+def test_a_wrong_gguf_type_makes_no_run(capsys, project):
+    """A mistyped --quant is refused by the command, not by a run that is started and fails."""
+    recorded(project, Finished(step=1)).paths.model.mkdir()
+    code, error = error_of(capsys, "-C", project, "export", "1", "--to", "gguf", "--quant", "Q9")
+
+    assert (code, error["kind"]) == (2, "SettingError")
+    assert "Q8_0" in error["hint"]
+    with contextlib.closing(Bench.open(project)) as bench:
+        assert bench.runs.ids() == ["0001"]

@@ -18,7 +18,7 @@ def asked(text: str) -> tuple[Turn, ...]:
     return (Turn("user", text),)
 
 
-@pytest.fixture()
+@pytest.fixture
 def bench(tmp_path: Path) -> Bench:
     """Forty prompts with a demonstration each, of which ten also have two ranked completions."""
     bench = Bench.create(tmp_path / "project")

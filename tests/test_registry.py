@@ -10,7 +10,7 @@ from workbench.errors import SettingError
 from workbench.registry import Registry
 
 
-@pytest.fixture()
+@pytest.fixture
 def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
     package = tmp_path / "fruit_list"
     package.mkdir()

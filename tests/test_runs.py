@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
+import signal
 import stat
 import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.fake_worker import FakeWorker, make_job, make_run
-from workbench.errors import RunError
+from workbench import process
+from workbench.errors import DiskFullError, ProjectError, RunError
 from workbench.events import Finished, Started
 from workbench.paths import ProjectPaths
 from workbench.runs import Run, Runs, check_unchanged
@@ -187,8 +192,61 @@ def test_a_full_disk_makes_no_half_run(runs: Runs) -> None:
     runs.project.runs.rmdir()
     runs.project.runs.write_text("a file where the folder should be")
 
-    with pytest.raises(OSError, match=r"runs|exists"):
+    with pytest.raises(ProjectError, match=r"cannot be written .*exists"):
         runs.create(make_job(), {"train": [{"n": 1}]})
+
+
+def test_a_full_disk_is_said_where_the_data_is_frozen(runs: Runs) -> None:
+    """A disk that fills up while the data is written is a DiskFullError, and nothing is left of the run."""
+
+    def rows() -> Iterator[dict[str, Any]]:
+        yield {"n": 1}
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(DiskFullError, match="is full"):
+        runs.create(make_job(), {"train": rows()})
+    assert list(runs.project.runs.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_named_is_an_error_not_a_loop(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the finished folder cannot be given its name, create() says why instead of trying for ever."""
+    tries = []
+
+    def refused(self: Path, target: Path) -> None:
+        tries.append(target)
+        if len(tries) > 3:
+            pytest.fail("it tries for ever")
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "rename", refused)
+    with pytest.raises(ProjectError, match="Permission denied"):
+        runs.create(make_job(), {})
+
+
+@pytest.mark.parametrize("name", ["worker.log", "stop"])
+def test_a_run_that_cannot_be_written_to_is_not_started(runs: Runs, name: str) -> None:
+    """A log that cannot be opened, or an old request to stop that cannot be taken away, is a sentence."""
+    run = runs.create(make_job(), {})
+    blocked = run.paths.log if name == "worker.log" else run.paths.stop_request
+    blocked.mkdir(parents=True)
+
+    with pytest.raises(ProjectError, match="cannot be written"):
+        runs.launch(run)
+
+
+def test_a_full_disk_does_not_keep_a_run_from_being_stopped(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the request to stop cannot be written, the worker is asked by a signal."""
+    run = runs.create(make_job(), {})
+    FakeWorker(run).sign_in().write(Started())
+    sent: list[int] = []
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "touch", full)
+    monkeypatch.setattr(process, "send", lambda _, number: sent.append(number))
+    runs.stop(run)
+    assert sent == [signal.SIGTERM]
 
 
 def test_a_run_made_in_a_fixture_project_can_be_read_back(tmp_path: Path) -> None:

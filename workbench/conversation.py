@@ -26,7 +26,7 @@ class Manner:
 
 
 class Talk:
-    """One model and what was said to it. `say` blocks, so it is called from a thread; `cancel` may come from another."""
+    """One model and what was said to it. `say` blocks, so call it from a thread; `cancel` may come from another."""
 
     def __init__(self, ref: ModelRef, session: Session) -> None:
         self.ref = ref

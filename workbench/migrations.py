@@ -13,8 +13,9 @@ from collections.abc import Callable
 def _first(db: sqlite3.Connection) -> None:
     """Prompts, demonstrations, completions, rankings, remarks and imports."""
     fresh = (  # `newest` is the newest completion that there was when the person decided
-        "(SELECT count(*) FROM completions c WHERE c.prompt_id = NEW.prompt_id AND c.id > coalesce((SELECT max(r.newest)"
-        " FROM rankings r WHERE r.prompt_id = NEW.prompt_id AND r.judge = 'person' AND r.undone IS NULL), 0))"
+        "(SELECT count(*) FROM completions c WHERE c.prompt_id = NEW.prompt_id AND c.id >"
+        " coalesce((SELECT max(r.newest) FROM rankings r WHERE r.prompt_id = NEW.prompt_id"
+        " AND r.judge = 'person' AND r.undone IS NULL), 0))"
     )
     for statement in (
         "CREATE TABLE project (key TEXT PRIMARY KEY, value TEXT NOT NULL)",

@@ -71,7 +71,7 @@ def suggested_preset(bench: Bench) -> presets.Preset:
 
 
 def training_rows(bench: Bench, method: methods.Method, held_out: float) -> tuple[dict[str, Rows], dict[str, int]]:
-    """A method's rows by file name, split by prompt, and what they hold in words; an InputError where there are none."""
+    """A method's rows by file name, split by prompt, and what they hold in words; an InputError if there are none."""
     if method.needs == "demonstrations":
         found = examples.sft_rows(bench.store.demonstrations())
         lack = InputError("There are no demonstrations to train on.", "Import some: workbench import FILE, or press 3.")

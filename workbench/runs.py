@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import hashlib
 import json
 import os
@@ -13,14 +14,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from workbench import checkpoints, claim, process, status
-from workbench.errors import RunError
+from workbench.errors import DiskFullError, ProjectError, RunError
 from workbench.job import Job, JobKind, read_job
 from workbench.paths import PACKAGE_ROOT, ProjectPaths, RunPaths
 from workbench.status import Status
@@ -108,21 +109,27 @@ class Runs:
 
     def create(self, job: Job, data: Mapping[str, Iterable[dict[str, Any]]], start: Path | None = None) -> Run:
         """A new run with its frozen data (and a copy of the adapter it starts from); all of it appears at once."""
-        self.project.runs.mkdir(parents=True, exist_ok=True, mode=0o700)
         partial = RunPaths(self.project.runs / f".new-{os.getpid()}-{time.monotonic_ns()}.partial")
         try:
-            partial.data.mkdir(parents=True, mode=0o700)
-            partial.root.chmod(0o700)
-            hashes = {}
-            for name, rows in data.items():
-                file = name if name.endswith(".jsonl") else f"{name}.jsonl"
-                hashes[file] = _write_rows(partial.data / file, rows)
-            if start is not None:
-                _copy_private(start, partial.start)
-            job = dataclasses.replace(job, data=hashes, created=job.created or time.time())
-            return self._publish(partial, job)
+            with _disk_errors(self.project.runs):
+                return self._make(partial, job, data, start)
         finally:
             shutil.rmtree(partial.root, ignore_errors=True)
+
+    def _make(
+        self, partial: RunPaths, job: Job, data: Mapping[str, Iterable[dict[str, Any]]], start: Path | None
+    ) -> Run:
+        self.project.runs.mkdir(parents=True, exist_ok=True, mode=0o700)
+        partial.data.mkdir(parents=True, mode=0o700)
+        partial.root.chmod(0o700)
+        hashes = {}
+        for name, rows in data.items():
+            file = name if name.endswith(".jsonl") else f"{name}.jsonl"
+            hashes[file] = _write_rows(partial.data / file, rows)
+        if start is not None:
+            _copy_private(start, partial.start)
+        job = dataclasses.replace(job, data=hashes, created=job.created or time.time())
+        return self._publish(partial, job)
 
     def _publish(self, partial: RunPaths, job: Job) -> Run:
         """Gives the folder the next id; another process may take one at the same moment, then the one after."""
@@ -134,8 +141,12 @@ class Runs:
             checkpoints.sync_tree(partial.root)
             paths = self.project.run(run_id)
             if not paths.root.exists():
-                with contextlib.suppress(FileExistsError, OSError):
+                try:
                     partial.root.rename(paths.root)
+                except OSError as error:
+                    if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOENT):
+                        raise
+                else:
                     checkpoints.sync(self.project.runs)
                     return Run(paths)
             if not partial.root.exists():
@@ -154,7 +165,8 @@ class Runs:
             raise RunError(f"Run {run.id} is finished: nothing left to do.", "A new run can start from it.")
         if now.alive:
             raise RunError(f"Run {run.id} is running already.", f"workbench watch {run.id} shows it.")
-        run.paths.stop_request.unlink(missing_ok=True)
+        with _disk_errors(run.paths.root):
+            run.paths.stop_request.unlink(missing_ok=True)
         lives = claim.read(run.paths).lives
         child = _spawn(run.paths, self._worker)
         process.adopt(child)
@@ -171,7 +183,11 @@ class Runs:
         worker = claim.worker(run.paths)
         if worker is None or not run.status().alive:
             raise RunError(f"Run {run.id} is not running.", "There is nothing to stop.")
-        run.paths.stop_request.touch(mode=0o600)
+        try:
+            run.paths.stop_request.touch(mode=0o600)
+        except OSError:  # a full disk is a reason to stop; one signal asks for the same
+            if not now:
+                process.send(worker, signal.SIGTERM)
         if not now:
             return
         for _ in range(2):
@@ -244,7 +260,8 @@ def worker_environment() -> dict[str, str]:
 
 def _spawn(paths: RunPaths, module: str) -> subprocess.Popen[bytes]:
     """A worker in a session of its own: it has neither our terminal nor our pipes, so nothing of ours can end it."""
-    log = os.open(paths.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    with _disk_errors(paths.root):
+        log = os.open(paths.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
         return subprocess.Popen(
             # -P keeps a `random.py` in the folder from being imported in the library's place.
@@ -261,6 +278,21 @@ def _spawn(paths: RunPaths, module: str) -> subprocess.Popen[bytes]:
         raise RunError(f"The worker of run {paths.id} could not be started ({error.strerror}).", _LOOK) from None
     finally:
         os.close(log)
+
+
+@contextlib.contextmanager
+def _disk_errors(folder: Path) -> Iterator[None]:
+    """Turns what the disk refuses into a DiskFullError where it is full, else into a ProjectError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFullError(
+                f"Nothing was started: the disk that holds {folder} is full.", "Free some space and try again."
+            ) from None
+        raise ProjectError(
+            f"{folder} cannot be written ({error.strerror or error}).", "Nothing was started; check its permissions."
+        ) from None
 
 
 def _write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> str:

@@ -1,7 +1,7 @@
 """A line chart in braille: up to four series, told apart by glyph and by colour, each with its last value at its end.
 
-The engine (`workbench.plot`) turns series into dots; this widget colours them and draws the axes. It draws again when
-it gets new data, at most four times a second, and then only the rows that have changed.
+The engine (`workbench.plot`) turns series into dots; this widget colours them and draws the axes. It draws again
+when it gets new data, at most four times a second, and then only the rows that have changed.
 """
 
 from __future__ import annotations

@@ -44,6 +44,7 @@ def export(
     An export that does not answer like the model that was trained is a failure (exit code 6).
     """
     from workbench import exports, orders
+    from workbench.exports.plan import parse_quants
     from workbench.fields import parse_assignments
 
     output = Output(as_json)
@@ -51,7 +52,7 @@ def export(
     if quants:
         if all(field.name != "quants" for field in exports.get(to).fields):
             raise SettingError(f"--quant does not go with --to {to}.", "Only GGUF files are quantised: --to gguf")
-        settled["quants"] = ",".join(quants)
+        settled["quants"] = ",".join(parse_quants(",".join(quants)))  # refused now, not by a run that fails
     if out is not None:
         settled["out"] = str(out.absolute())
     with opened(project) as bench:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from workbench import paths
-from workbench.errors import ProjectError, RunError
+from workbench.errors import DiskFullError, ProjectError, RunError
+from workbench.output import Output
 
 if TYPE_CHECKING:
     from workbench.bench import Bench
@@ -62,7 +63,15 @@ def opened(folder: Path | None) -> Iterator[Bench]:
 
     bench = Bench.open(find_project(folder))
     try:
-        bench.ingest()
+        take_in(bench)
         yield bench
     finally:
         bench.close()
+
+
+def take_in(bench: Bench) -> None:
+    """Stores what sampling runs have produced. A full disk is a warning: runs must be seen and stopped all the same."""
+    try:
+        bench.ingest()
+    except DiskFullError as error:
+        Output().say(f"Warning: new completions were left in their runs. {error}")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from workbench.commands.options import take_in
 from workbench.output import Output, seconds_in_words
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def follow(bench: Bench, run: Run, output: Output) -> Follower:
         _say_how_to_return(run, output)
         output.document({**facts(run), "detached": True})
         raise typer.Exit(INTERRUPTED) from None
-    bench.ingest()
+    take_in(bench)
     error = ending_error(run, follower)
     if error is not None:
         raise error

@@ -77,9 +77,12 @@ def runs(project: Project = None, as_json: AsJson = False) -> None:
     """List the project's runs: training, sampling and exports."""
     output = Output(as_json)
     with opened(project) as bench:
+        ids = bench.runs.ids()
         found = bench.runs.all()
+        for run_id in sorted(set(ids) - {run.id for run in found}, key=int):
+            output.say(f"Run {run_id} is not listed: its order cannot be read. Why: workbench watch {run_id}")
         output.document({"runs": [reports.facts(run) for run in found]})
-        if not found:
+        if not found and not ids:
             output.show("No runs yet. Start one: workbench train sft")
             return
         rows = [

@@ -15,7 +15,7 @@ from typing import Any
 
 import jinja2
 
-from workbench.errors import RunError
+from workbench.errors import InputError, RunError
 
 MAGIC = b"GGUF"
 SPARE_BYTES = 6 * 2**30
@@ -38,7 +38,7 @@ def limit_memory(path: Path) -> None:
 
 @contextmanager
 def opened(path: Path, **settings: Any) -> Iterator[Any]:
-    """llama-cpp-python's `Llama` for a file, closed on leaving; a RunError where the file is not one it can load."""
+    """llama-cpp-python's `Llama` for a file, closed on leaving; an InputError or a RunError where it cannot load it."""
     import llama_cpp
 
     _check_magic(path)
@@ -61,7 +61,9 @@ def _check_magic(path: Path) -> None:
     except OSError as error:
         raise RunError(f"{path.name} cannot be read ({error.strerror}).", "Check the path.") from None
     if magic != MAGIC:
-        raise RunError(f"{path.name} is not a GGUF file.", "Choose a file that ends in .gguf.")
+        raise InputError(
+            f"{path.name} is not a GGUF file, whatever its name.", "It does not begin as one: get or export it again."
+        )
 
 
 @contextmanager

@@ -1,0 +1,29 @@
+"""Runs every benchmark in this folder, one after the other, each in a process of its own: `make bench`.
+
+Each prints what it measured as a ratio, with the budget it should keep. Nothing here is a test: a noisy machine would
+make it fail.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parent
+
+
+def main() -> int:
+    """0 where every benchmark ran; what it measured is for reading."""
+    names = sorted(path.stem for path in FOLDER.glob("*.py") if not path.stem.startswith("_"))
+    codes = []
+    for name in names:
+        print(f"== {name}", flush=True)
+        codes.append(
+            subprocess.run([sys.executable, "-W", "ignore", "-m", f"{__package__}.{name}"], check=False).returncode
+        )
+    return max(codes, default=0)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
