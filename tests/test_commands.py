@@ -141,6 +141,21 @@ def test_what_cannot_be_done_says_why_and_what_instead(capsys, project, monkeypa
     assert error["hint"]
 
 
+def test_the_projects_base_is_listed_while_it_is_there(capsys, project, tmp_path):
+    """A folder chosen without --add is listed and marked; once it is gone the list says that, and marks nothing."""
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for file in (PACKAGE_ROOT / "assets" / "base").iterdir():
+        (folder / file.name).symlink_to(file)
+    _, there, _ = asked(capsys, "-C", project, "models", "--use", folder)
+    folder.rename(tmp_path / "elsewhere")
+    _, gone, _ = asked(capsys, "-C", project, "models")
+
+    assert "\n*  mine" in there
+    assert f"{folder}, is not on this machine" in gone
+    assert "*" not in gone
+
+
 def test_a_model_added_and_chosen_is_the_projects_base(capsys, project, tmp_path):
     """A folder added with --add is listed, and --use makes it what runs start from."""
     folder = tmp_path / "mine"

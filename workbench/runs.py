@@ -119,6 +119,7 @@ class Runs:
     def _make(
         self, partial: RunPaths, job: Job, data: Mapping[str, Iterable[dict[str, Any]]], start: Path | None
     ) -> Run:
+        """Writes all of the run into `partial`, and gives it its name."""
         self.project.runs.mkdir(parents=True, exist_ok=True, mode=0o700)
         partial.data.mkdir(parents=True, mode=0o700)
         partial.root.chmod(0o700)

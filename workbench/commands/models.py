@@ -47,7 +47,8 @@ def models(
             _add(bench, add)
         if use is not None:
             bench.base = bases.resolve(use).spec
-        _list(bases.installed(bases.remembered_folders(bench.store)), bench.base, output)
+        own = [] if bench.base == bases.BUNDLED else [Path(bench.base)]  # listed even where nobody added its folder
+        _list(bases.installed([*bases.remembered_folders(bench.store), *own]), bench.base, output)
 
 
 def _has_project(project: Path | None) -> bool:
@@ -94,8 +95,10 @@ def _list(found: list[Base], chosen: str, output: Output) -> None:
         for base in found
     ]
     output.table(("", "name", "parameters", "size", "architecture", "usable", "remark"), rows)
-    if chosen:
+    if any(base.spec == chosen for base in found):
         output.show("* is the project's base. Choose another with --use.")
+    elif chosen:
+        output.show(f"The project's base, {chosen}, is not on this machine. Choose another with --use.")
     output.document({"base": chosen or None, "models": [_facts(base) for base in found]})
 
 
