@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from workbench.job import Job
     from workbench.next_step import NextStep, Progress
     from workbench.runs import Run
-    from workbench.status import Status
+    from workbench.runs.status import Status
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,10 @@ from screens.widgets.chart import LineChart
 from screens.widgets.panel import Panel
 from screens.widgets.progress import RunStats, Spoken, Stats
 from screens.widgets.run_text import checks, notes, samples
-from workbench import panels
+from workbench.charts import panels
+from workbench.charts.narration import verdicts
 from workbench.live import Follower
 from workbench.methods import Panel as MethodPanel
-from workbench.narration import verdicts
 from workbench.runs import Run
 from workbench.text import clean
 

@@ -20,11 +20,11 @@ from screens.rank_board import RankBoard
 from screens.rank_keys import AB_ONLY, KEYS, KWAY_ONLY, NEEDS_ITEM
 from screens.widgets.answers import AnswerPane
 from screens.widgets.writing import BetterAnswer, WrittenLine
-from workbench.agreement import Standing as SourceStanding
-from workbench.agreement import standings
 from workbench.errors import WorkbenchError
 from workbench.ranking import RankSession
-from workbench.sides import source_votes
+from workbench.ranking.agreement import Standing as SourceStanding
+from workbench.ranking.agreement import standings
+from workbench.ranking.sides import source_votes
 
 if TYPE_CHECKING:
     from workbench.next_step import NextStep, Progress

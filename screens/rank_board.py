@@ -20,12 +20,12 @@ from screens.widgets.decisions import BallotRow, DecisionRow, Decisions, RankHea
 from screens.widgets.panel import Empty
 from screens.widgets.quality import Quality, QualityPanel
 from screens.widgets.writing import BetterAnswer, WrittenLine
-from workbench.agreement import Standing as SourceStanding
-from workbench.ballot import Ballot, Clock, Guard
 from workbench.ranking import RankSession
-from workbench.sides import Item
+from workbench.ranking.agreement import Standing as SourceStanding
+from workbench.ranking.ballot import Ballot, Clock, Guard
+from workbench.ranking.sides import Item
+from workbench.ranking.word_diff import differing
 from workbench.text import clean
-from workbench.word_diff import differing
 
 if TYPE_CHECKING:
     from workbench.next_step import Progress

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from screens.widgets.answers import Answer
-from workbench.agreement import left_won
-from workbench.ballot import LETTERS, Ballot
+from workbench.ranking.agreement import left_won
+from workbench.ranking.ballot import LETTERS, Ballot
+from workbench.ranking.sides import Item
+from workbench.ranking.word_diff import Spans, differing
 from workbench.records import Completion, Ranking
-from workbench.sides import Item
 from workbench.text import clean
-from workbench.word_diff import Spans, differing
 
 
 def answers_of(item: Item, ballot: Ballot | None, *, diff: bool, revealed: bool) -> tuple[Answer, ...]:

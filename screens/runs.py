@@ -24,8 +24,8 @@ from screens.widgets.panel import Empty, Panel
 from screens.widgets.records import Cell, Column, Records
 from screens.widgets.run_details import comparison, details
 from screens.widgets.status import duration
-from workbench.run_table import RunRow, RunTable
-from workbench.ticks import number
+from workbench.charts.ticks import number
+from workbench.runs.table import RunRow, RunTable
 
 REFRESH_SECONDS = 2.0
 """How often the list is looked at again while a run works."""

@@ -22,7 +22,7 @@ from workbench.tail import Tail
 if TYPE_CHECKING:
     from workbench.bench import Bench
     from workbench.runs import Run
-    from workbench.status import Status
+    from workbench.runs.status import Status
 
 LATEST = 40
 """Completions kept for the panel: as many as the tallest terminal shows."""

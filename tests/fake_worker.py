@@ -9,11 +9,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from workbench import claim, events
+from workbench import events
 from workbench.events import Event
 from workbench.job import BaseRef, Job
 from workbench.paths import ProjectPaths, RunPaths
-from workbench.runs import Run, Runs
+from workbench.runs import Run, Runs, claim
 
 _numbers = itertools.count(1)
 

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from workbench import bases, paths, weights
+from workbench import bases, paths
+from workbench.bases import weights
+from workbench.bases.model_folder import read_base
 from workbench.errors import BaseModelError
-from workbench.model_folder import read_base
 from workbench.store import Store
 
 CONFIG = {

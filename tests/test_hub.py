@@ -11,7 +11,8 @@ import huggingface_hub.constants
 import pytest
 
 from tests.hub_server import Hub, serving
-from workbench import bases, hub, paths
+from workbench import bases, paths
+from workbench.bases import hub
 from workbench.errors import BaseModelError, DiskFullError
 
 FILES = {path.name: path.read_bytes() for path in paths.BUNDLED_BASE.iterdir()}

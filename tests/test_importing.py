@@ -274,7 +274,7 @@ def test_a_preview_of_an_unknown_layout_says_so(tmp_path: Path) -> None:
 
 def test_the_survey_counts_lengths_in_doubling_bins() -> None:
     """Lengths 3, 15, 16 and 40 fall into 0-15, 16-31 and 32-63; the median is 16."""
-    from workbench.survey import histogram
+    from workbench.importing.survey import histogram
 
     found = histogram([3, 15, 16, 40])
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from workbench import lease, process
 from workbench.errors import RunError
 from workbench.paths import lease_folder
+from workbench.runs import lease, process
 
 HOLD = """
 import sys
-from workbench import lease
+from workbench.runs import lease
 with lease.hold(sys.argv[1]):
     print("held", flush=True)
     sys.stdin.read()

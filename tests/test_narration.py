@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from workbench.charts.narration import Verdict, verdicts
 from workbench.events import Evaluated, Step
 from workbench.live import Live
-from workbench.narration import Verdict, verdicts
 
 
 def fed(steps: int, metrics: Callable[[int], dict[str, float | None]], held_out: list[float] | None = None) -> Live:

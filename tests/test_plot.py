@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from workbench.plot import Line, View, characters, connect, decimate, limits, picture, smoothed, sparkline
-from workbench.ticks import nice_ticks, number, numbers
+from workbench.charts.plot import Line, View, characters, connect, decimate, limits, picture, smoothed, sparkline
+from workbench.charts.ticks import nice_ticks, number, numbers
 
 VIEW = View(40, 10)
 

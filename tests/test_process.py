@@ -11,7 +11,7 @@ import time
 import pytest
 
 from tests.fake_worker import dead_pid
-from workbench import process
+from workbench.runs import process
 
 
 def test_this_process_is_alive() -> None:

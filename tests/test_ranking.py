@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from workbench import examples
-from workbench.agreement import Bias, kappa, standings
-from workbench.ballot import Ballot, Guard
-from workbench.decisions import REPEAT
 from workbench.errors import ProjectError
 from workbench.events import Completed
 from workbench.ranking import REPEAT_DISTANCE, RankSession
+from workbench.ranking.agreement import Bias, kappa, standings
+from workbench.ranking.ballot import Ballot, Guard
+from workbench.ranking.decisions import REPEAT
 from workbench.records import PERSON, NewPrompt, Origin, Ranking, Turn
 from workbench.store import Store
 

@@ -15,11 +15,10 @@ from typing import Any
 import pytest
 
 from tests.fake_worker import FakeWorker, make_job, make_run
-from workbench import process
 from workbench.errors import DiskFullError, ProjectError, RunError
 from workbench.events import Finished, Started
 from workbench.paths import ProjectPaths
-from workbench.runs import Run, Runs, check_unchanged
+from workbench.runs import Run, Runs, check_unchanged, process
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from tests.fake_worker import FakeWorker, make_job, make_run
-from workbench import claim, glance, process
 from workbench.events import (
     Alive,
     Completed,
@@ -28,7 +27,7 @@ from workbench.events import (
     Step,
     Stopped,
 )
-from workbench.runs import Run
+from workbench.runs import Run, claim, glance, process
 
 
 @pytest.fixture

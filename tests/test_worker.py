@@ -15,12 +15,11 @@ import pytest
 from tests.fake_worker import make_job
 from tests.rehearsal import chain
 from tests.workers import done, endings, launched, make, reached, rehearsing, told, until
-from workbench import claim, process
 from workbench.errors import RunError
 from workbench.events import Alive, Failed, Note, Queued, Started, Step, Stopped
 from workbench.live import Live
 from workbench.paths import ProjectPaths
-from workbench.runs import Runs
+from workbench.runs import Runs, claim, process
 
 
 @pytest.fixture

@@ -14,10 +14,9 @@ import pytest
 
 from tests.rehearsal import chain
 from tests.workers import done, launched, rehearsing, told, until
-from workbench import claim, lease, process
 from workbench.events import Saved, Started
 from workbench.paths import ProjectPaths
-from workbench.runs import Run, Runs
+from workbench.runs import Run, Runs, claim, lease, process
 
 
 @pytest.fixture

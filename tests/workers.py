@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.fake_worker import make_job
-from workbench import claim, process
 from workbench.events import TERMINAL, Event
 from workbench.paths import ProjectPaths
-from workbench.runs import Run, Runs
+from workbench.runs import Run, Runs, claim, process
 from workbench.tail import Tail
 
 TRAIN = {"act": "train", "steps": 40, "seconds": 0.002, "save_every": 4}

@@ -15,11 +15,11 @@ from typing import Any, Protocol
 
 from workbench import orders
 from workbench.bench import Bench
-from workbench.following import ending_error, wait
 from workbench.judges import rules
 from workbench.live import Follower
 from workbench.records import Completion, Prompt, Ranking
 from workbench.runs import Run
+from workbench.runs.following import ending_error, wait
 
 JUDGE = "rule:demo"
 """The name under which the rule's rankings are stored: never a person's."""

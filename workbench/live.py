@@ -32,8 +32,8 @@ from workbench.events import (
     Watched,
 )
 from workbench.runs import Run
+from workbench.runs.status import Status
 from workbench.series import Series
-from workbench.status import Status
 from workbench.tail import Tail
 
 RECENT_STEPS = 64

@@ -17,7 +17,7 @@ from textual.reactive import reactive
 
 from screens.safe import clean, one_line
 from screens.widgets.text_pane import Body, TextPane
-from workbench.word_diff import Spans
+from workbench.ranking.word_diff import Spans
 
 MOST_PANES = 6
 MOST_BLOCKS = 200

@@ -1,6 +1,6 @@
 """A line chart in braille: up to four series, told apart by glyph and by colour, each with its last value at its end.
 
-The engine (`workbench.plot`) turns series into dots; this widget colours them and draws the axes. It draws again
+The engine (`workbench.charts.plot`) turns series into dots; this widget colours them and draws the axes. It draws again
 when it gets new data, at most four times a second, and then only the rows that have changed.
 """
 
@@ -22,7 +22,7 @@ from textual.strip import Strip
 from textual.timer import Timer
 from textual.widget import Widget
 
-from workbench import plot
+from workbench.charts import plot
 
 GUTTER = 7
 """Cells left of the plot, whatever the numbers are, so that nothing jumps when they grow."""

@@ -11,8 +11,8 @@ from textual.widget import Widget
 
 from screens.safe import line, one_line
 from screens.widgets.status import bar
-from workbench.agreement import Agreement, left_won
-from workbench.ballot import LETTERS, Ballot
+from workbench.ranking.agreement import Agreement, left_won
+from workbench.ranking.ballot import LETTERS, Ballot
 from workbench.records import Ranking
 
 SHOWN_DECISIONS = 8

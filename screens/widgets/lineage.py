@@ -13,7 +13,7 @@ from screens.widgets.status import duration
 
 if TYPE_CHECKING:
     from workbench.job import Job
-    from workbench.status import Status
+    from workbench.runs.status import Status
 
 STATE_STYLE = {
     "finished": "$success",

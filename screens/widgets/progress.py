@@ -13,12 +13,12 @@ from textual.widgets import Static
 from screens.safe import line, one_line
 from screens.widgets.lineage import STATE_STYLE
 from screens.widgets.status import bar, duration
+from workbench.charts.narration import Verdict
+from workbench.charts.ticks import number
 from workbench.job import JobKind
 from workbench.live import Live
-from workbench.narration import Verdict
 from workbench.runs import Run
-from workbench.status import Status
-from workbench.ticks import number
+from workbench.runs.status import Status
 
 BAR_CELLS = 16
 MOST_SPOKEN = 3

@@ -9,7 +9,7 @@ from textual.reactive import reactive
 
 from screens.safe import one_line
 from screens.widgets.text_pane import TextPane
-from workbench.agreement import LEAST_REPEATS, LEAST_VOTES, Agreement, Bias, Standing
+from workbench.ranking.agreement import LEAST_REPEATS, LEAST_VOTES, Agreement, Bias, Standing
 
 BAR_CELLS = 20
 

@@ -11,11 +11,11 @@ from screens.safe import line
 from screens.widgets.lineage import STATE_STYLE, lineage
 from screens.widgets.status import duration
 from workbench import methods
+from workbench.charts.ticks import number
 from workbench.errors import SettingError
 from workbench.fields import Value
 from workbench.job import Job
-from workbench.run_table import RunRow, differences
-from workbench.ticks import number
+from workbench.runs.table import RunRow, differences
 
 ALWAYS = ("how", "rank", "learning_rate", "epochs", "micro_batch", "accumulation", "max_length", "beta")
 """Settings worth a line whatever their value."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from textual.content import Content
 
 from screens.safe import line, plain
+from workbench.charts.ticks import number
 from workbench.events import Watched
 from workbench.live import Follower, Live
-from workbench.ticks import number
 
 NOTES_SHOWN = 40
 STEPS_SHOWN = 30

@@ -28,7 +28,7 @@ import numpy as np
 from textual.app import App
 from screens import theme
 from screens.widgets.chart import LineChart
-from workbench.plot import Line
+from workbench.charts.plot import Line
 
 POINTS, MODE = int(sys.argv[1]), sys.argv[2]
 

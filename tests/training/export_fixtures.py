@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from workbench import exports, weights
+from workbench import exports
+from workbench.bases import weights
 from workbench.events import Event, Metrics
 from workbench.job import BaseRef, Job
 from workbench.paths import RunPaths

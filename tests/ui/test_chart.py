@@ -11,7 +11,7 @@ from textual.app import App, ComposeResult
 from screens import theme
 from screens.widgets.chart import LineChart
 from tests.ui.conftest import drawn
-from workbench.plot import Line
+from workbench.charts.plot import Line
 
 
 class ChartApp(App[None]):

@@ -15,8 +15,8 @@ from tests.fake_worker import FakeWorker, make_job
 from tests.ui.conftest import drawn, settle
 from workbench.bench import Bench
 from workbench.events import Finished, Planned, Started, Step
-from workbench.run_table import RunTable, differences
 from workbench.runs import Run
+from workbench.runs.table import RunTable, differences
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ def start(bench: Bench, run: Run, output: Output, *, detach: bool) -> Follower |
 
 def follow(bench: Bench, run: Run, output: Output) -> Follower:
     """Follows the run with a progress bar. A bad ending is raised as its error; Ctrl-C leaves it running."""
-    from workbench.following import Narrator, at_a_glance, ending_error, wait
+    from workbench.runs.following import Narrator, at_a_glance, ending_error, wait
 
     narrator = Narrator()
     try:
@@ -85,7 +85,7 @@ def facts(run: Run) -> dict[str, Any]:
 def outcome(run: Run, follower: Follower) -> dict[str, Any]:
     """What a followed run came to."""
     from workbench.events import Finished
-    from workbench.following import last_values
+    from workbench.runs.following import last_values
 
     live = follower.live
     ending = live.ending
@@ -113,7 +113,7 @@ def seconds_of(run: Run, follower: Follower) -> float:
 
 def tell(run: Run, follower: Follower, output: Output, *next_steps: str) -> None:
     """The run's end in words and as the document."""
-    from workbench.following import in_words
+    from workbench.runs.following import in_words
 
     told = outcome(run, follower)
     output.show(f"Run {run.id} {told['state']} after {seconds_in_words(told['seconds'])}.")
@@ -127,8 +127,8 @@ def tell(run: Run, follower: Follower, output: Output, *next_steps: str) -> None
 
 def export_lines(follower: Follower) -> list[str]:
     """An export's files and checks in words."""
-    from workbench.following import in_words
     from workbench.hardware import human_bytes
+    from workbench.runs.following import in_words
 
     live = follower.live
     files = [f"{e.target}: {e.path} ({human_bytes(e.size_bytes)})" for e in live.exported]

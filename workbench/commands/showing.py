@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Self
 
-from workbench.following import Narrator, at_a_glance
 from workbench.output import Bar, Output
+from workbench.runs.following import Narrator, at_a_glance
 
 if TYPE_CHECKING:
     from workbench.live import Follower

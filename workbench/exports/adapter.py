@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench import weights
+from workbench.bases import weights
 from workbench.errors import BaseModelError, ExportError
 from workbench.exports.tensors import torch_dtype
 

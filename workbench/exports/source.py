@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workbench import ancestry
+from workbench.bases import ancestry
 from workbench.errors import BaseModelError, ExportError, RunError
 from workbench.exports.adapter import CONFIG as ADAPTER_CONFIG
 from workbench.job import BaseRef, Job, read_job

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench import weights
+from workbench.bases import weights
+from workbench.bases.weights import TensorInfo
 from workbench.errors import BaseModelError, ExportError
-from workbench.weights import TensorInfo
 
 if TYPE_CHECKING:
     import torch

@@ -15,12 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from workbench import claim, lease
 from workbench.errors import RunError, WorkbenchError
 from workbench.events import Finished, Metrics, Phase, Queued, Stopped
 from workbench.job import Job
 from workbench.paths import RunPaths
-from workbench.runs import check_unchanged
+from workbench.runs import check_unchanged, claim, lease
 from workbench.worker import endings
 from workbench.worker.context import RunContext, StopRequested
 from workbench.worker.heartbeat import Heartbeat

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import threading
 
-from workbench import claim, events
+from workbench import events
 from workbench.events import TERMINAL, Event, Failed, Note, Saved
 from workbench.paths import RunPaths
+from workbench.runs import claim
 from workbench.worker.log import say
 
 LONGEST_WAIT_BYTES = 8 << 20

@@ -19,10 +19,11 @@ from bitsandbytes.nn import Linear4bit
 from peft import LoraConfig, PeftConfig, PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
-from workbench import ancestry, bases
+from workbench import bases
+from workbench.bases import ancestry
+from workbench.bases.model_folder import Base
 from workbench.errors import BaseModelError, SettingError
 from workbench.job import Job
-from workbench.model_folder import Base
 from workbench.paths import RunPaths
 from workbench.tokens import PLAIN_TEMPLATE, ChatTokens
 

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from peft import PeftModel
 
-from workbench import ancestry, events
+from workbench import events
+from workbench.bases import ancestry
 from workbench.errors import MemoryFullError
 from workbench.events import Completed, Metrics, Planned, Step
 from workbench.job import Job

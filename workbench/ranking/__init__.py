@@ -13,11 +13,11 @@ from random import Random
 from typing import get_args
 
 from workbench import examples
-from workbench.agreement import outcome
-from workbench.ballot import Clock
-from workbench.decisions import REPEAT, Decisions
+from workbench.ranking.agreement import outcome
+from workbench.ranking.ballot import Clock
+from workbench.ranking.decisions import REPEAT, Decisions
+from workbench.ranking.sides import Item, Mode, laid_out, pairs_made, rebuilt
 from workbench.records import PERSON, Ranking, Verdict, digest
-from workbench.sides import Item, Mode, laid_out, pairs_made, rebuilt
 from workbench.store import Store
 
 REPEAT_SHARE = 0.05

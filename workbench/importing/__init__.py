@@ -17,9 +17,9 @@ from workbench import formats
 from workbench.containers import RawRow, open_rows
 from workbench.errors import FormatError, ProjectError
 from workbench.formats import BadRow, Layout, Parsed
+from workbench.importing.survey import Survey, survey
 from workbench.records import Conversation, ImportReport, NewPrompt, Split
 from workbench.store import Store
-from workbench.survey import Survey, survey
 
 SAMPLE_ROWS = 200
 """Rows looked at to guess the layout and to show on the Data screen."""

@@ -8,12 +8,12 @@ import time
 from dataclasses import dataclass
 from typing import Literal
 
-from workbench import claim, process
-from workbench.claim import Claim
 from workbench.events import Failed, Finished
-from workbench.glance import Glance, glance
 from workbench.job import JobKind
 from workbench.paths import RunPaths
+from workbench.runs import claim, process
+from workbench.runs.claim import Claim
+from workbench.runs.glance import Glance, glance
 
 State = Literal["queued", "starting", "running", "stopping", "finished", "stopped", "failed", "died"]
 

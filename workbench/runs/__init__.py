@@ -20,11 +20,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from workbench import checkpoints, claim, process, status
+from workbench import checkpoints
 from workbench.errors import DiskFullError, ProjectError, RunError
 from workbench.job import Job, JobKind, read_job
 from workbench.paths import PACKAGE_ROOT, ProjectPaths, RunPaths
-from workbench.status import Status
+from workbench.runs import claim, process, status
+from workbench.runs.status import Status
 
 __all__ = ["Run", "Runs", "Status", "check_unchanged", "worker_environment"]
 

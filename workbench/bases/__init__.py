@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from workbench import paths
+from workbench.bases.model_folder import Base, lacks_weights, read_base
+from workbench.bases.weights import fingerprint
 from workbench.errors import BaseModelError
-from workbench.model_folder import Base, lacks_weights, read_base
 from workbench.store import Store
-from workbench.weights import fingerprint
 
 __all__ = ["Base", "download", "fingerprint", "installed", "remember_folder", "remembered_folders", "resolve"]
 
@@ -129,7 +129,7 @@ def remember_folder(store: Store, folder: Path) -> None:
 
 def download(spec: str, progress: Callable[[int, int], None] | None = None) -> Base:
     """Gets a model from the hub into its cache; `progress` hears (bytes done, bytes in all)."""
-    from workbench import hub
+    from workbench.bases import hub
 
     hub.download(spec, progress)
     return resolve(spec)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from statistics import median
 
-from workbench.agreement import Agreement, Bias, kappa, left_won, outcome
+from workbench.ranking.agreement import Agreement, Bias, kappa, left_won, outcome
 from workbench.records import PERSON, Ranking, Verdict
 
 REPEAT = "person again"

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.ticks import nice_ticks, number, numbers
+from workbench.charts.ticks import nice_ticks, number, numbers
 
 Floats = NDArray[np.float64]
 

@@ -11,7 +11,7 @@ from random import Random
 from typing import Literal
 
 from workbench import examples
-from workbench.ballot import LETTERS
+from workbench.ranking.ballot import LETTERS
 from workbench.records import PERSON, Completion, Prompt, Ranking, digest
 from workbench.store import Store
 

@@ -13,9 +13,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from workbench import weights
+from workbench.bases import weights
+from workbench.bases.weights import FLOATING, TensorInfo, read_header
 from workbench.errors import BaseModelError
-from workbench.weights import FLOATING, TensorInfo, read_header
 
 MAX_JSON_BYTES = 64_000_000
 """The largest tokenizer.json in use is about 35 MB."""

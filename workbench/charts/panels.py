@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from workbench import methods
+from workbench.charts.plot import Line
 from workbench.errors import SettingError
 from workbench.job import Job
 from workbench.live import Live
 from workbench.methods import Panel
-from workbench.plot import Line
 from workbench.series import Series
 
 SMOOTH_FROM = 150

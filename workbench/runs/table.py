@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from workbench.charts.plot import sparkline
 from workbench.job import Job
 from workbench.live import Follower, Live
-from workbench.plot import sparkline
 from workbench.runs import Run
-from workbench.status import Status
+from workbench.runs.status import Status
 
 SPARK_CELLS = 16
 NOTES_KEPT = 6

@@ -13,10 +13,10 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from workbench import process
 from workbench.errors import RunError
 from workbench.paths import RunPaths
-from workbench.process import Identity
+from workbench.runs import process
+from workbench.runs.process import Identity
 
 FILE_BYTES = 4096
 """One block of the disk."""

@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from workbench import process
 from workbench.errors import RunError
 from workbench.paths import lease_folder
-from workbench.process import Identity
+from workbench.runs import process
+from workbench.runs.process import Identity
 
 LOOK_SECONDS = 0.2
 """How often a waiting worker looks whether it is its turn: soon enough for a person, nothing for the processor."""
