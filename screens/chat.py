@@ -126,9 +126,11 @@ class ChatScreen(BenchScreen):
     @work
     async def _pick(self, side: int) -> None:
         found = {described(self.bench, ref): ref for ref in models(self.bench)}
-        now = self._talks[side]
-        chosen = described(self.bench, now.ref) if now is not None else ""
-        picked = await self.app.push_screen_wait(Picker("talk with", list(found), chosen))
+        now, other = self._talks[side], self._talks[1 - side]
+        taken = described(self.bench, other.ref) if other is not None else ""
+        chosen = described(self.bench, now.ref) if now is not None else next((n for n in found if n != taken), "")
+        title = f"beside {taken}, talk with" if side else "talk with"
+        picked = await self.app.push_screen_wait(Picker(title, list(found), chosen))
         if picked is not None:
             self._pane(side).display = True
             self.take(found[picked], side)

@@ -18,7 +18,7 @@ from screens.messages import OpenChat, OpenRun, ProjectChanged, RunLaunched
 from screens.safe import line
 from screens.widgets.panel import Empty, Panel
 from screens.widgets.records import Cell, Column, Records
-from workbench.exported import USUAL, Choice, Part, choices, exportable_runs, orders_of, parts
+from workbench.exported import USUAL, Choice, Part, checked_in_words, choices, exportable_runs, orders_of, parts
 from workbench.exports.plan import MARGIN_BYTES, free_bytes, megabytes
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ class ExportsKnown(Message):
     refusals: dict[str, str]
     parts: list[Part]
     free: int
+    working: str = ""
+    """The export run that works or waits now."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class ExportScreen(BenchScreen):
     def __init__(self) -> None:
         super().__init__()
         self._wanted: str | None = None
+        self._newest: str | None = None
         self._known = ExportsKnown([], {}, {}, [], 0)
         self._ticked = set(USUAL)
 
@@ -109,7 +112,9 @@ class ExportScreen(BenchScreen):
                 found[spec], refusals[spec] = choices(base), base.exportable
             except BaseModelError as error:
                 found[spec], refusals[spec] = [], str(error)
-        self.post_message(ExportsKnown(runs, found, refusals, parts(self.bench), free_bytes(self.bench.paths.exports)))
+        working = next((run.id for run in self.bench.runs.all("export") if run.status().alive), "")
+        free = free_bytes(self.bench.paths.exports)
+        self.post_message(ExportsKnown(runs, found, refusals, parts(self.bench), free, working))
 
     def on_exports_known(self, message: ExportsKnown) -> None:
         self._known = message
@@ -117,13 +122,21 @@ class ExportScreen(BenchScreen):
         runs.records = [RunRow(run) for run in message.runs]
         runs.display = bool(message.runs)
         self.query_one("#export-none").display = not message.runs
+        newest = message.runs[0].id if message.runs else None
+        if newest != self._newest:  # what has just been trained is what a person comes here for
+            self._newest, self._wanted = newest, self._wanted or newest
         if self._wanted is not None:
             runs.select(self._wanted)
             self._wanted = None
         made = self.query_one("#export-parts", Records)
         made.records = message.parts
         made.display = bool(message.parts)
-        self.query_one("#export-nothing").display = not message.parts
+        nothing = self.query_one("#export-nothing", Empty)
+        nothing.display = not message.parts
+        if message.working:
+            nothing.say(f"Run {message.working} is writing and checking.", "r", "to see how far it is")
+        else:
+            nothing.say("Nothing exported yet.", "x", "to write what is ticked")
         self._show_choices()
 
     def choose_source(self, run_id: str | None) -> None:
@@ -133,7 +146,8 @@ class ExportScreen(BenchScreen):
 
     @on(Records.Highlighted, "#export-parts")
     def _show_checks(self, message: Records.Highlighted[Part]) -> None:
-        rows = [] if message.record is None else check_rows(message.record)
+        found = [] if message.record is None else checked_in_words(message.record)
+        rows = [Content.assemble((f"{what:<12}", "$quiet"), line(said)) for what, said in found]
         self.query_one("#export-checks", Static).update(Content("\n").join(rows))
         self.refresh_bindings()
 
@@ -165,7 +179,7 @@ class ExportScreen(BenchScreen):
         needed = sum(choice.size_bytes for choice in self.chosen) + MARGIN_BYTES
         fits = needed < self._known.free
         said = Content.assemble(
-            ("needs ", "$quiet"),
+            (f"run {run.id} needs " if run is not None else "", "$quiet"),
             (megabytes(needed), "$strong" if fits else "bold $error"),
             (" of ", "$quiet"),
             (f"{megabytes(self._known.free)} free", "$quiet"),
@@ -257,23 +271,6 @@ def _tick_cells(tick: Tick) -> tuple[Cell, ...]:
         megabytes(tick.choice.size_bytes),
         Content.styled(tick.choice.about, "$quiet"),
     )
-
-
-def check_rows(part: Part) -> list[Content]:
-    """One row a check: what was compared, and the figures it gave."""
-    rows = []
-    for check, figures in part.checks.items():
-        words = [
-            f"{name.replace('_', ' ')} {_figure(name, value)}" for name, value in figures.items() if value is not None
-        ]
-        rows.append(Content.assemble((f"{check:<28}", "$quiet"), line(" · ".join(words))))
-    return rows
-
-
-def _figure(name: str, value: float) -> str:
-    if "agreement" in name:
-        return f"{value:.2%}"
-    return f"{value:.2e}" if "kl" in name else f"{value:g}"
 
 
 def _part_cells(part: Part) -> tuple[Cell, ...]:

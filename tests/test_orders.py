@@ -9,7 +9,7 @@ import pytest
 
 from workbench import orders
 from workbench.bench import Bench, recent_projects
-from workbench.errors import InputError, ProjectError, RunError, SettingError
+from workbench.errors import CorruptStoreError, InputError, ProjectError, RunError, SettingError
 from workbench.events import Completed
 from workbench.records import NewPrompt, Origin, Ranking, Turn
 
@@ -143,3 +143,22 @@ def test_projects_are_remembered(tmp_path: Path) -> None:
     Bench.open(first.paths.root)
 
     assert recent_projects() == [first.paths.root, second.paths.root]
+
+
+def test_an_emptied_store_is_not_taken_for_a_new_project(tmp_path: Path) -> None:
+    """A workbench.db of no bytes is refused and left as it is, not filled with an empty project."""
+    project = Bench.create(tmp_path / "a").paths
+    project.store.write_bytes(b"")
+
+    with pytest.raises(CorruptStoreError, match="empty"):
+        Bench.open(project.root)
+
+    assert project.store.stat().st_size == 0
+
+
+def test_an_unknown_quantisation_makes_no_run(bench: Bench) -> None:
+    """A wrong GGUF type is refused before anything is written, with the nearest name."""
+    with pytest.raises(SettingError, match="Q9_0"):
+        orders.export(bench, "0001", "gguf", changes={"quants": "Q9_0"})
+
+    assert bench.runs.ids() == []

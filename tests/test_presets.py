@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from workbench import methods, presets
+from workbench import methods, paths, presets
 from workbench.errors import InputError, SettingError
 
 
@@ -89,3 +89,16 @@ def test_an_unknown_preset_names_the_nearest() -> None:
     with pytest.raises(SettingError) as caught:
         presets.get("8bg")
     assert caught.value.hint == "Did you mean 8gb?"
+
+
+def test_one_broken_preset_does_not_spoil_the_others() -> None:
+    """A preset of the person's that cannot be read is told of, and every other one can still be used."""
+    mine = paths.home() / "presets"
+    mine.mkdir(parents=True)
+    (mine / "mine.toml").write_text("card_gb = 'eight'")
+
+    assert presets.get("cpu").name == "cpu"
+    assert "mine" not in [preset.name for preset in presets.all_presets()]
+    assert ["mine" in error.message for error in presets.broken()] == [True]
+    with pytest.raises(SettingError, match="card_gb"):
+        presets.get("mine")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workbench import paths
-from workbench.errors import ProjectError
+from workbench.errors import CorruptStoreError, ProjectError
 from workbench.store import Store
 
 if TYPE_CHECKING:
@@ -41,6 +41,11 @@ class Bench:
         project = paths.ProjectPaths(root.resolve())
         if not project.store.is_file():
             raise ProjectError(f"{root} is not a workbench project.", f"Make one: workbench new {root}")
+        if project.store.stat().st_size == 0:  # SQLite takes an empty file for a new database
+            raise CorruptStoreError(
+                f"{project.store.name} in {root} is empty: what the project held is not in it any more.",
+                "It was left untouched. Restore it from a backup, or start a new project.",
+            )
         bench = cls(project)
         _remember(project.root)
         return bench

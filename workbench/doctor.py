@@ -73,7 +73,7 @@ def examine(project: Path | None = None) -> list[Check]:
         lambda: [_package(name) for name in PACKAGES],
         lambda: [_unwanted(name, harm) for name, harm in UNWANTED.items() if _version(name)],
         _card,
-        lambda: [_memory(), _disk(project or Path.cwd()), _hub_cache(), _network(), _terminal()],
+        lambda: [_memory(), _disk(project or Path.cwd()), _hub_cache(), _presets(), _network(), _terminal()],
     )
     return [check for look in looks for check in look()]
 
@@ -192,6 +192,15 @@ def _memory() -> Check:
     if machine.ram_bytes < LEAST_RAM_BYTES:
         return Check("Memory", "warning", found, "Keep to models of about 1 B parameters; merging larger ones swaps.")
     return Check("Memory", "ok", found)
+
+
+def _presets() -> Check:
+    from workbench import presets
+
+    wrong = presets.broken()
+    if wrong:
+        return Check("Presets", "warning", "; ".join(error.message for error in wrong), wrong[0].hint)
+    return Check("Presets", "ok", f"{len(presets.all_presets())} can be used")
 
 
 def _disk(folder: Path) -> Check:

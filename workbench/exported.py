@@ -122,6 +122,30 @@ def _part(path: Path, run: str, facts: dict[str, Any]) -> Part:
     )
 
 
+def checked_in_words(part: Part) -> list[tuple[str, str]]:
+    """(what was compared, what came of it) of every check a part went through."""
+    rows = []
+    answers, trained = part.checks.get("answers"), part.checks.get("as_trained")
+    if answers:
+        marks = answers.get("mark_agreement"), answers.get("mark_kl")
+        rows.append(
+            ("answers", _agreement(answers) + (f"; marks {marks[0]:.1%} and {marks[1]:g}" if all(marks) else ""))
+        )
+    if trained:
+        rows.append(("in training", f"{_agreement(trained)} with the 4-bit model that was trained, for information"))
+    readings = [figures for check, figures in part.checks.items() if "different" in figures]
+    if readings:
+        texts, different = (int(sum(figures[name] for figures in readings)) for name in ("texts", "different"))
+        rows.append(("tokens", f"{texts - different} of {texts} texts become the same tokens"))
+    return rows
+
+
+def _agreement(figures: dict[str, float]) -> str:
+    share, positions = figures.get("greedy_agreement") or 0.0, int(figures.get("positions") or 0)
+    kl = max(0.0, figures.get("mean_kl") or 0.0)  # rounding may take a divergence of nothing below nothing
+    return f"{share:.2%} of {positions} greedy tokens agree, KL {kl:.1e} nats"
+
+
 def exportable_runs(bench: Bench) -> list[Run]:
     """Training runs that have a finished model, newest first."""
     return [run for run in reversed(bench.runs.all("train")) if run.paths.model.is_dir()]

@@ -15,6 +15,7 @@ import workbench
 from workbench import bases, examples, exports, fields, methods, presets, samplers
 from workbench.bench import Bench
 from workbench.errors import InputError, RunError
+from workbench.exports import plan
 from workbench.job import BaseRef, Job
 from workbench.records import Pair, Prompt, Split, turns_to_json
 from workbench.runs import Run
@@ -137,6 +138,8 @@ def export(bench: Bench, run_name: str, target: str, *, changes: Mapping[str, An
     """An export of a run's model, created and not launched. `changes` are the target's fields: quants, out."""
     known = exports.get(target)
     settings = {**fields.defaults(known.fields), **fields.check(changes or {}, known.fields)}
+    if "quants" in settings:
+        plan.parse_quants(str(settings["quants"]))
     source = _source(bench, run_name, None)
     check: Rows = [{"prompt": turns_to_json(prompt.turns)} for prompt in _some_prompts(bench, CHECK_PROMPTS)]
     job = Job(

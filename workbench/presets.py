@@ -98,25 +98,45 @@ def _fields_of(section: str, path: Path) -> tuple[fields.Field, ...]:
         raise SettingError(f"preset {path.stem}: {error.message}", error.hint) from None
 
 
+def _files(*folders: Path) -> dict[str, Path]:
+    """Preset files by name: those shipped, the person's own, those of `folders`; a later one replaces an earlier."""
+    places = (paths.PRESETS, paths.home() / "presets", *folders)
+    return {path.stem: path for folder in places for path in sorted(folder.glob("*.toml"))}
+
+
 def all_presets(*folders: Path) -> list[Preset]:
-    """The presets shipped with the workbench, the person's own, then those of `folders`; by size of card."""
-    found: dict[str, Preset] = {}
-    for folder in (paths.PRESETS, paths.home() / "presets", *folders):
-        for path in sorted(folder.glob("*.toml")):
-            found[path.stem] = read_preset(path)
-    return sorted(found.values(), key=lambda preset: (preset.card_gb, preset.name))
+    """The presets that can be used, by size of card. `broken` tells of the person's that cannot."""
+    found = []
+    for path in _files(*folders).values():
+        try:
+            found.append(read_preset(path))
+        except InputError:
+            if path.parent == paths.PRESETS:
+                raise
+    return sorted(found, key=lambda preset: (preset.card_gb, preset.name))
+
+
+def broken(*folders: Path) -> list[InputError]:
+    """What is wrong with each preset that cannot be used."""
+    errors = []
+    for path in _files(*folders).values():
+        try:
+            read_preset(path)
+        except InputError as error:
+            errors.append(error)
+    return errors
 
 
 def get(name: str, *folders: Path) -> Preset:
     """The preset of that name, or in that TOML file; a SettingError with the nearest name otherwise."""
     if name.endswith(".toml"):
         return read_preset(Path(name))
-    by_name = {preset.name: preset for preset in all_presets(*folders)}
-    if name not in by_name:
-        near = difflib.get_close_matches(name, by_name, n=1)
-        hint = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(by_name)}."
+    files = _files(*folders)
+    if name not in files:
+        near = difflib.get_close_matches(name, files, n=1)
+        hint = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(files)}."
         raise SettingError(f"There is no preset called {name!r}.", hint)
-    return by_name[name]
+    return read_preset(files[name])
 
 
 def for_card(vram_gb: float, presets: list[Preset]) -> Preset:

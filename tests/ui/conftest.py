@@ -14,6 +14,7 @@ from textual.app import App
 from textual.pilot import Pilot
 from textual.worker import WorkerCancelled
 
+from tests.ui.quick import _quick  # noqa: F401  # a fixture of every test here
 from workbench.bench import Bench
 from workbench.events import Completed
 from workbench.hardware import Hardware

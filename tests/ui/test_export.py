@@ -86,6 +86,27 @@ async def test_what_is_ticked_is_ordered(bench: Bench, trained: Run, monkeypatch
     assert launched[1].job.parent == trained.id
 
 
+async def test_a_newly_trained_run_is_the_one_exported(bench: Bench, trained: Run, monkeypatch: Any) -> None:
+    """A run that finished since the screen was last seen is under the cursor when one comes back, and x exports it."""
+    launched: list[Run] = []
+    monkeypatch.setattr(bench.runs, "launch", launched.append)
+    app = BenchApp(bench)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("7")
+        await settle(pilot)
+        newer = bench.runs.create(make_job(base=trained.job.base, action="dpo", parent=trained.id), {"train.jsonl": []})
+        newer.paths.model.mkdir()
+        FakeWorker(newer).sign_in().leave(Finished(step=5))
+        await pilot.press("1", "7")
+        await settle(pilot)
+
+        assert f"run {newer.id} needs" in drawn(app)
+        await pilot.press("x")
+        await settle(pilot)
+
+    assert {run.job.parent for run in launched} == {newer.id}
+
+
 async def test_nothing_ticked_is_said(bench: Bench, trained: Run) -> None:
     """With nothing ticked the export key is greyed and says why."""
     app = BenchApp(bench)
