@@ -107,6 +107,18 @@ def run_title(job: Job) -> str:
     return f"{job.run} {does}" + (f" · {job.name}" if job.name else "")
 
 
+def stopping_words(run: Run, again: str = "r") -> str:
+    """What a stop asked for now will do, and the key that undoes it: ask before the stop, which changes the state."""
+    if run.status().state == "queued":
+        return f"Run {run.id} leaves the queue; {again} puts it back."
+    kept = {
+        "train": "it saves a checkpoint after this step and ends",
+        "sample": "it ends after the present batch, and what is there is kept",
+        "export": "it ends after the present part",
+    }[run.job.kind]
+    return f"Asked run {run.id} to stop: {kept}."
+
+
 def _figure(metrics: Mapping[str, float | None]) -> str:
     for name in FIGURES:
         value = metrics.get(name)

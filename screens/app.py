@@ -221,7 +221,7 @@ class BenchApp(App[int]):
         title.base = self.base_name
         row.where = f"{self.bench.name} · {self.base_name}"
         row.active, row.error = self.active, self.error
-        row.next_step = self.next_step.sentence if self.next_step and screen.SAYS_NEXT_STEP else ""
+        row.next_step = self.next_step.told_on(screen.PLACE) if self.next_step and screen.SAYS_NEXT_STEP else ""
         if self.progress is not None and self.next_step is not None:
             screen.know(self.progress, self.next_step)
 
@@ -311,6 +311,7 @@ class BenchApp(App[int]):
 
     def on_run_launched(self, message: messages.RunLaunched) -> None:
         self.look_at_runs()
+        self.find_next_step()
 
     def go_back(self) -> None:
         """Off a pushed screen, else home; at home it quits."""

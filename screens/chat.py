@@ -199,6 +199,7 @@ class ChatScreen(BenchScreen):
             if talk is not None:
                 self._answering.add(side)
                 self._pane(side).ask(question)
+                talk.begin()
                 self._answer(side, talk, question, self._manner)
         self._show_names()
         self.refresh_bindings()

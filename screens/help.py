@@ -59,7 +59,7 @@ class HelpScreen(Overlay):
         for title, rows in self.groups:
             yield Static(Content.styled(title, "bold $primary"), classes="help-group")
             for keys, sentence, why in rows:
-                label = Content.styled(keys.ljust(16), "$quiet" if why else "bold $accent")
+                label = Content.styled(shortened(keys).ljust(16), "$quiet" if why else "bold $accent")
                 reason = Content.styled(f"  ({why})", "$quiet") if why else Content("")
                 yield Static(Content.assemble("  ", label, " ", sentence, reason), classes="help-row")
 
@@ -68,26 +68,45 @@ Row = tuple[str, str, str]
 
 
 def grouped(screen: Screen[Any]) -> list[tuple[str, list[Row]]]:
-    """(title, [(keys, sentence, why not)]) of the live bindings: this screen's, the focused piece's, everywhere's."""
-    titles = {"screen": "This screen", "focus": "In this list or field", "app": "Everywhere"}
-    found: dict[str, dict[str, list[ActiveBinding]]] = {name: {} for name in titles}
+    """(title, [(keys, sentence, why not)]) of the live bindings, in the order they are declared.
+
+    This screen's come under the headings it gives them, then the focused piece's, then everywhere's. Bindings that
+    say the same are one row.
+    """
+    declared = [binding.id for binding in screen.BINDINGS if isinstance(binding, Binding)]
+    places: dict[str, list[ActiveBinding]] = {"screen": [], "In this list or field": [], "Everywhere": []}
     for active in screen.active_bindings.values():
         general = active.node is screen.app or not active.binding.id  # without an id it is one of Textual's own
-        place = "app" if general else "screen" if active.node is screen else "focus"
-        found[place].setdefault(active.binding.action, []).append(active)
-    return [
-        (titles[place], [_row(screen, same) for same in by_action.values()])
-        for place, by_action in found.items()
-        if by_action
-    ]
+        mine = active.node is screen
+        places["Everywhere" if general else "screen" if mine else "In this list or field"].append(active)
+    places["screen"].sort(key=lambda a: declared.index(a.binding.id) if a.binding.id in declared else len(declared))
+    found: dict[str, dict[Row, list[str]]] = {}
+    for place, live in places.items():
+        for active in live:
+            group = active.binding.group.description if active.binding.group else "This screen"
+            rows = found.setdefault(group if place == "screen" else place, {})
+            rows.setdefault(_said(screen, active), []).append(screen.app.get_key_display(active.binding))
+    return [(title, [(" ".join(keys), *row[1:]) for row, keys in rows.items()]) for title, rows in found.items()]
 
 
-def _row(screen: Screen[Any], same: list[ActiveBinding]) -> Row:
-    first = same[0]
-    keys = " ".join(screen.app.get_key_display(active.binding) for active in same)
+def _said(screen: Screen[Any], active: ActiveBinding) -> Row:
+    """What a binding does and why it cannot be used now, its key left out."""
+    binding = active.binding
     why_not = getattr(screen, "why_not", None)
-    why = "" if first.enabled or why_not is None else why_not(first.binding.action.partition("(")[0])
-    return keys, first.binding.tooltip or first.binding.description.capitalize(), why
+    why = "" if active.enabled or why_not is None else why_not(binding.action.partition("(")[0])
+    return "", binding.tooltip or binding.description.capitalize(), why
+
+
+def shortened(keys: str) -> str:
+    """`1 2 3 4 x` as `1–4 x`: three or more neighbours become a range."""
+    runs: list[list[str]] = []
+    for key in keys.split(" "):
+        last = runs[-1][-1] if runs else ""
+        if len(key) == len(last) == 1 and key.isalnum() and ord(key) == ord(last) + 1:
+            runs[-1].append(key)
+        else:
+            runs.append([key])
+    return " ".join(f"{run[0]}–{run[-1]}" if len(run) > 2 else " ".join(run) for run in runs)
 
 
 class ErrorScreen(Overlay):

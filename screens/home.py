@@ -121,7 +121,7 @@ class HomeScreen(BenchScreen):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "open", "open", id="home.open", tooltip="Go to the highlighted part of the loop."),
         Binding("t", "train", "train", id="home.train", tooltip="Fill in the form for a training run."),
-        Binding("l", "last_run", "last run", id="home.last_run", tooltip="Show the newest run."),
+        Binding("l", "last_run", "last run", id="home.last_run", tooltip="Show the run at work, else the newest."),
         Binding("j,down", "move(1)", "next row", show=False, id="home.down", tooltip="Go one row down."),
         Binding("k,up", "move(-1)", "previous row", show=False, id="home.up", tooltip="Go one row up."),
         Binding("g,home", "edge(0)", "first row", show=False, id="home.first", tooltip="Go to the first row."),
@@ -235,7 +235,8 @@ class HomeScreen(BenchScreen):
         self.post_message(OpenTrain())
 
     def action_last_run(self) -> None:
-        self.post_message(OpenRun(self._runs[-1][0].id))
+        active = self.bench_app.active
+        self.post_message(OpenRun(active.run_id if active is not None else self._runs[-1][0].id))
 
 
 def _pairs_in_words(progress: Progress) -> str:

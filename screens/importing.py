@@ -18,7 +18,7 @@ from textual.widgets import Input, Static
 from screens.messages import ProjectChanged
 from screens.safe import line, plain
 from screens.widgets.asking import Ask
-from workbench.errors import WorkbenchError
+from workbench.errors import FormatError, WorkbenchError
 from workbench.records import ImportReport, Split
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ class ImportScreen(ModalScreen[ImportDone | None]):
         self._split: Split = "train"
         self._tried: list[str] = []
         self._busy = False
+        self._refused = False
 
     def compose(self) -> ComposeResult:
         with Vertical(id="sheet", classes="import") as sheet:
@@ -123,13 +124,16 @@ class ImportScreen(ModalScreen[ImportDone | None]):
             self.post_message(Refused(error))
 
     def on_previewed(self, message: Previewed) -> None:
-        self._preview = message.preview
+        self._preview, self._refused = message.preview, message.preview.refused
         if message.preview.layout is not None and message.preview.layout.name not in self._tried:
             self._tried.append(message.preview.layout.name)
         self._draw()
         self.query_one("#import-scroll").focus()
 
     def on_refused(self, message: Refused) -> None:
+        if self._busy and isinstance(message.error, FormatError):  # it would be refused again
+            self._refused = True
+            self._say_keys()
         self._busy = False
         told = [Content.assemble(("✗ ", "bold $error"), plain(message.error.message, "bold"))]
         if message.error.hint:
@@ -141,15 +145,28 @@ class ImportScreen(ModalScreen[ImportDone | None]):
         if preview is None:
             return
         self.query_one("#import-found", Static).update(preview_text(preview, self._split))
-        swap = " · s swaps" if preview.runner_up else ""
-        keep = "o held out" if self._split == "train" else "o training"
-        self._hint(f"enter imports{swap} · {keep} · p file · esc back" if preview.layout else "p other file · esc back")
+        self._say_keys()
+
+    def _say_keys(self) -> None:
+        """The keys that do something now, in the sheet's border."""
+        preview = self._preview
+        swap = ["s swaps"] if preview is not None and preview.runner_up else []
+        if self._can_import:
+            keys = ["enter imports", *swap, "o held out" if self._split == "train" else "o training", "p file"]
+        else:
+            keys = [*swap, "p other file"]
+        self._hint(" · ".join([*keys, "esc back"]))
+        self.refresh_bindings()
+
+    @property
+    def _can_import(self) -> bool:
+        return self._preview is not None and self._preview.layout is not None and not self._refused
 
     # -- keys
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action in ("import", "held_out"):
-            return True if self._preview is not None and self._preview.layout is not None else None
+            return True if self._can_import else None
         if action == "swap":
             return True if self._preview is not None and self._preview.runner_up is not None else None
         return True
@@ -174,16 +191,17 @@ class ImportScreen(ModalScreen[ImportDone | None]):
 
     def action_import(self) -> None:
         preview = self._preview
-        if preview is not None and preview.layout is not None and not self._busy:
+        if preview is not None and preview.layout is not None and self._can_import and not self._busy:
             self._busy = True
-            self._import(preview.path, preview.layout.name)
+            self._import(preview.path, preview.layout.name, other_layout(preview))
 
     @work(thread=True, exclusive=True, group="import")
-    def _import(self, path: Path, layout: str) -> None:
+    def _import(self, path: Path, layout: str, other: str) -> None:
         from workbench import importing
 
         try:
-            self.post_message(Imported(importing.import_file(self._bench.store, path, layout, self._split)))
+            report = importing.import_file(self._bench.store, path, layout, self._split, other_layout=other)
+            self.post_message(Imported(report))
         except WorkbenchError as error:  # as above
             self.post_message(Refused(error))
 
@@ -193,6 +211,13 @@ class ImportScreen(ModalScreen[ImportDone | None]):
         rejected = f"; {len(report.rejected):,} rows rejected, see imports" if report.rejected else ""
         kind: Kind = "imports" if report.rejected else "held out" if self._split == "held_out" else "prompts"
         self.dismiss(ImportDone(kind, ProjectChanged(f"{Path(report.path).name}: {added}{rejected}.")))
+
+
+def other_layout(preview: Preview) -> str:
+    """How the person gets another layout here, or another file where no other layout fits."""
+    if preview.runner_up is not None:
+        return f"press s to read it as {preview.runner_up.label}"
+    return "press p for another file: no other layout fits its rows"
 
 
 def preview_text(preview: Preview, split: Split) -> Content:
@@ -213,6 +238,8 @@ def preview_text(preview: Preview, split: Split) -> Content:
     lines.append(Content.assemble(("goes to    ", "$quiet"), use))
     counts = f"{len(preview.rows):,} good · {len(preview.rejected):,} rejected{whole}"
     lines.append(Content.assemble(("rows       ", "$quiet"), counts))
+    if preview.mostly_bad:
+        lines.append(_refusal(preview))
     lines += [Content.assemble(("!          ", "$accent"), plain(warning)) for warning in preview.survey.warnings]
     for number, parsed in preview.rows[:SHOWN_ROWS]:
         lines.append(Content.styled(f"\nline {number}", "$quiet"))
@@ -223,6 +250,15 @@ def preview_text(preview: Preview, split: Split) -> Content:
             Content.assemble((f"line {n:<6}", "$quiet"), line(why)) for n, why in preview.rejected[:REJECTED_SHOWN]
         ]
     return Content("\n").join(lines)
+
+
+def _refusal(preview: Preview) -> Content:
+    """That the file will not be imported, and what to do instead."""
+    bad = f"{len(preview.rejected):,} of {len(preview.rows) + len(preview.rejected):,} rows cannot be read so"
+    end = "it will not be imported." if preview.refused else "if the rest is alike it will not be imported."
+    return Content.assemble(
+        ("✗          ", "bold $error"), (f"{bad}: {end}", "bold"), (f" Mend it, or {other_layout(preview)}.", "$quiet")
+    )
 
 
 def _parsed_lines(parsed: Parsed) -> list[Content]:

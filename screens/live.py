@@ -13,6 +13,7 @@ from textual.containers import Container, Horizontal, Vertical, VerticalScroll
 from textual.message import Message
 from textual.widgets import Static
 
+from screens.active import stopping_words
 from screens.base import BenchScreen
 from screens.live_keys import KEYS
 from screens.messages import OpenChat, OpenExport, OpenSample, ProjectChanged
@@ -223,8 +224,9 @@ class LiveScreen(BenchScreen):
 
     def action_stop(self) -> None:
         if self.run is not None:
+            told = stopping_words(self.run)
             self.bench.runs.stop(self.run)
-            self.notice("Asked to stop: it saves a checkpoint after this step and ends.")
+            self.notice(told)
 
     @work(thread=True, group="live-resume")
     def action_resume(self) -> None:

@@ -15,7 +15,7 @@ KEYS: list[BindingType] = [
     _key("shift+tab", "next_chart(-1)", "chart before", "Show the chart before."),
     _key("l", "show('log')", "log", "Show the end of the worker's log, or the charts again.", show=True),
     _key("w", "show('watched')", "samples", "Show the answers to the fixed prompts through time.", show=True),
-    _key("x", "stop", "stop", "Stop after this step, with a checkpoint; it can be resumed.", show=True),
+    _key("x", "stop", "stop", "Stop after this step, with a checkpoint, or leave the queue; r goes on.", show=True),
     _key("r", "resume", "resume", "Go on from the last checkpoint.", show=True),
     _key("s", "sample", "sample", "Sample answers from this run's model.", show=True),
     _key("e", "export", "export", "Export this run's model, merged or as GGUF.", show=True),

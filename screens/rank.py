@@ -88,7 +88,7 @@ class RankScreen(RankBoard):
     def on_sources_known(self, message: SourcesKnown) -> None:
         self._sources = message.sources
         if self.session is not None:
-            self.session.total = self.session.decisions.done + message.waiting
+            self.session.recount(message.waiting)
         self._draw_rows()
 
     def know(self, progress: Progress, step: NextStep) -> None:
@@ -120,6 +120,7 @@ class RankScreen(RankBoard):
             self._draw_rows()
             raise
         self._failed, self._changed, self._origins = False, True, ()
+        self.status_row.notice = ""  # it was about the decision before
         if self.bench_app.error is not None:
             self.notice("Saved.")
         self._turn_to_item()
@@ -253,6 +254,9 @@ class RankScreen(RankBoard):
             self._turn_to_item()
             self.notice("A/B: two answers of every prompt." if mode == "ab" else "K-way where there are more than two.")
 
+    def action_stay(self) -> None:
+        """Nothing: a vote pressed past the end of the queue must not lead to another screen."""
+
     def action_train(self) -> None:
         self.post_message(OpenTrain(method="dpo"))
 
@@ -279,6 +283,8 @@ class RankScreen(RankBoard):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         item = self.item
+        if action == "stay":
+            return item is None and self.session is not None and bool(self.session.history or self.session.search)
         if item is None and action in NEEDS_ITEM:
             return False
         kway = item is not None and item.layout == "kway"

@@ -18,7 +18,7 @@ from screens.widgets.answers import Answers, Shown, View
 from screens.widgets.asked import Asked
 from screens.widgets.decisions import BallotRow, DecisionRow, Decisions, RankHeader, Standing, mark_of
 from screens.widgets.panel import Empty
-from screens.widgets.quality import Quality, QualityPanel
+from screens.widgets.quality import Quality, QualityPanel, identical
 from screens.widgets.writing import BetterAnswer, WrittenLine
 from workbench.ranking import RankSession
 from workbench.ranking.agreement import Standing as SourceStanding
@@ -128,36 +128,41 @@ class RankBoard(BenchScreen):
         item = self.item
         answers = self.query_one(Answers)
         answers.display = item is not None
-        empty = self.query_one(Empty)
-        empty.display = item is None and self.session is not None
+        self.query_one(Empty).display = item is None and self.session is not None
         for asked in self.query(Asked):
             asked.turns = item.prompt.turns if item else ()
         if item is not None:
             panes = answers_of(item, self._ballot, diff=self._diff > 0, revealed=self._revealed)
             view = replace(self._view, only_differences=self._diff > 1)
             answers.shown = Shown(panes, self._locked, view)
-        elif self.session is not None:
-            self._say_why_empty(empty, self.session)
         self._draw_rows()
         self.refresh_bindings()
 
-    def _say_why_empty(self, empty: Empty, session: RankSession) -> None:
+    def _say_why_empty(self, session: RankSession) -> None:
+        empty = self.query_one(Empty)
+        alike = f" {identical(len(session.same))}." if session.same else ""
         skipped = len(session.decisions.skips)
         if session.search:
-            empty.say("No prompt that is left to rank contains that text.", "/", "changes the filter")
+            empty.say("No prompt that is left to rank contains that text.", "/", "to change the filter")
         elif skipped:
-            empty.say(f"Everything else is ranked; {skipped:,} skipped.", "space", "brings the skipped ones back")
+            empty.say(f"Everything else is ranked; {skipped:,} skipped.", "space", "to bring them back")
         elif session.decisions.done:
-            empty.say(f"All {session.decisions.done:,} are ranked.", "t", "trains DPO on what you chose")
+            ranked = f"All {session.decisions.done:,} are ranked.{alike}"
+            if self.new_pairs:
+                empty.say(ranked, "t", "to train DPO on what you chose; q or esc leaves")
+            else:
+                empty.say(ranked, "q", "to go back to Home")
         elif session.same:
-            empty.say("Every prompt's answers are the same text.", "4", "samples more, at a higher temperature")
+            empty.say("Every prompt's answers are the same text.", "4", "to sample more, at a higher temperature")
         else:
-            empty.say("Nothing to rank yet: no prompt has two answers.", "4", "samples some")
+            empty.say("Nothing to rank yet: no prompt has two answers.", "4", "to sample some")
 
     def _draw_rows(self) -> None:
         session, item = self.session, self.item
         if session is None:
             return
+        if item is None:
+            self._say_why_empty(session)
         done = session.decisions
         self.query_one(RankHeader).standing = Standing(
             done.done,

@@ -15,6 +15,7 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
 
+from screens.active import stopping_words
 from screens.base import BenchScreen
 from screens.messages import OpenChat, OpenExport, OpenRun, OpenSample, OpenTrain, ProjectChanged
 from screens.safe import line
@@ -62,7 +63,7 @@ class RunsScreen(BenchScreen):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "open", "open", id="runs.open", tooltip="Show the run: charts, log, samples."),
         Binding("n,t", "train", "new", id="runs.new", tooltip="Fill in the form for a training run."),
-        Binding("x", "stop", "stop", id="runs.stop", tooltip="Stop after this step, with a checkpoint."),
+        Binding("x", "stop", "stop", id="runs.stop", tooltip="Stop after this step, or leave the queue."),
         Binding("r", "resume", "resume", id="runs.resume", tooltip="Go on from the last checkpoint."),
         Binding("s", "sample", "sample", id="runs.sample", tooltip="Sample answers from this run's model."),
         Binding("m", "mark", "compare", id="runs.mark", tooltip="Mark this run; two marked runs are compared."),
@@ -85,7 +86,8 @@ class RunsScreen(BenchScreen):
     def content(self) -> ComposeResult:
         rows: Records[RunRow] = Records(COLUMNS, self._cells, key=lambda row: row.id)
         with Horizontal():
-            yield Filtered(rows, empty=Empty("No runs yet.", "n", "trains the first one"), matches=lambda row: row.text)
+            empty = Empty("No runs yet.", "n", "to train the first one")
+            yield Filtered(rows, empty=empty, matches=lambda row: row.text)
             with Panel(title=" about ", id="runs-about"), VerticalScroll(can_focus=False):
                 yield Static(id="runs-details")
 
@@ -145,7 +147,7 @@ class RunsScreen(BenchScreen):
             line(row.does),
             line(source, "$quiet"),
             steps,
-            Content.styled("–" if figures.main is None else number(figures.main), "$strong"),
+            Content.styled(_loss(row), "$strong"),
             "" if figures.held_out is None else number(figures.held_out),
             Content.styled(figures.spark, "$primary"),
             duration(figures.eta_seconds) if status.alive and figures.eta_seconds is not None else "",
@@ -189,8 +191,9 @@ class RunsScreen(BenchScreen):
 
     def action_stop(self) -> None:
         if self.row is not None:
+            told = stopping_words(self.row.run)
             self.bench.runs.stop(self.row.run)
-            self.notice(f"Run {self.row.id} stops after its step, with a checkpoint.")
+            self.notice(told)
             self._list()
 
     @work(thread=True, group="runs-resume")
@@ -283,6 +286,13 @@ class RunsScreen(BenchScreen):
 
 
 _OF_A_RUN = frozenset({"open", "stop", "resume", "sample", "export", "chat", "mark", "delete", "about"})
+
+
+def _loss(row: RunRow) -> str:
+    """The last loss; nothing for a kind of run that has none."""
+    if row.figures.loss is not None:
+        return number(row.figures.loss)
+    return "–" if row.job.kind == "train" else ""
 
 
 def _question(row: RunRow) -> Content:

@@ -11,6 +11,7 @@ from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.message import Message
 
+from screens.active import stopping_words
 from screens.base import BenchScreen
 from screens.messages import ProjectChanged, RunLaunched
 from screens.sampling import Sampling, SamplingFollower, SamplingView
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 LOOK_SECONDS = 0.5
 MODEL_HELP = "Which model answers: the base, or what a run trained."
 PROMPTS_HELP = "Which prompts are answered. Held-out ones are for measuring: their answers never train."
-LIMIT_HELP = "How many of these prompts, those with the fewest completions first. 0: all of them."
+LIMIT_HELP = "How many of these prompts, those with the fewest completions first. 0 or all: every one."
 FRESH, ALL, HELD_OUT = "not sampled yet", "all for training", "held out"
 
 
@@ -138,7 +139,9 @@ class SampleScreen(BenchScreen):
         return (
             Field("source", usual, "Model", MODEL_HELP, choices=labels, group="which"),
             Field("prompts", kinds[0], "Prompts", PROMPTS_HELP, choices=kinds, group="which"),
-            Field("limit", 0, "At most", LIMIT_HELP, low=0, high=max(1, most), unit="prompts", group="which"),
+            Field(
+                "limit", 0, "At most", LIMIT_HELP, low=0, high=max(1, most), unit="prompts", group="which", zero="all"
+            ),
             *choices.fields,
         )
 
@@ -228,8 +231,9 @@ class SampleScreen(BenchScreen):
 
     def action_stop(self) -> None:
         if self._follower is not None:
+            told = stopping_words(self._follower.run, "c")
             self.bench.runs.stop(self._follower.run)
-            self.notice("Stopping after the present batch; what is there is kept.")
+            self.notice(told)
 
     def action_go_on(self) -> None:
         if self._follower is not None:

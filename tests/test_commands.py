@@ -12,6 +12,7 @@ import pytest
 
 from tests.asking import asked, error_of, recorded
 from workbench.bench import Bench
+from workbench.commands.project import _opening
 from workbench.errors import DiskFullError
 from workbench.events import Evaluated, Failed, Finished, Note, Phase, Planned, Saved, Started, Step
 from workbench.paths import PACKAGE_ROOT
@@ -287,3 +288,18 @@ def test_a_wrong_gguf_type_makes_no_run(capsys, project):
     assert "Q8_0" in error["hint"]
     with contextlib.closing(Bench.open(project)) as bench:
         assert bench.runs.ids() == ["0001"]
+
+
+@pytest.mark.parametrize(
+    ("folder", "command"),
+    [("demo", "workbench ./demo"), ("my project", "workbench './my project'"), ("/a/demo", "workbench /a/demo")],
+)
+def test_the_command_that_opens_a_project_is_not_another_command(folder: str, command: str) -> None:
+    """`workbench demo` would run the demo: a bare name is given as a path."""
+    assert _opening(Path(folder)) == command
+
+
+def test_a_new_project_says_how_to_open_it(capsys, tmp_path, monkeypatch):
+    """In a folder called demo, which is a command's name too."""
+    monkeypatch.chdir(tmp_path)
+    assert "Open it: workbench ./demo\n" in asked(capsys, "new", "demo")[1]

@@ -36,7 +36,9 @@ class ScriptedSession:
             yield line
         self.answered = Answered(tokens=len(self.lines), seconds=1.0)
 
-    def cancel(self) -> None: ...
+    def cancel(self) -> None:
+        if self.asked:
+            self.lines = []
 
     def close(self) -> None: ...
 
@@ -72,3 +74,16 @@ def test_half_an_answer_is_kept() -> None:
         list(said.say("Hello?", Manner()))
 
     assert said.turns[-1] == Turn("assistant", "Half of ")
+
+
+def test_an_answer_is_cancelled_while_its_model_loads() -> None:
+    """A cancel before the question has reached the model is not lost, and does not end the answer after it."""
+    said = talk("It is ", "five.")
+    said.begin()
+    said.cancel()
+
+    assert list(said.say("2 + 3?", Manner())) == []
+    said._session.lines = ["Six."]  # type: ignore[attr-defined]  # the scripted one
+    said.begin()
+
+    assert list(said.say("2 + 4?", Manner())) == ["Six."]

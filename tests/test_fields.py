@@ -69,3 +69,8 @@ def test_assignments_are_split_at_the_first_equals_sign() -> None:
     assert fields.parse_assignments(["a-b = c=d"]) == {"a_b": "c=d"}
     with pytest.raises(SettingError, match="key=value"):
         fields.parse_assignments(["rank"])
+
+
+def test_zero_can_have_a_word() -> None:
+    """Where 0 means all, `all` is understood."""
+    assert Field("limit", 0, "At most", "How many.", low=0, zero="all").parse("all") == 0

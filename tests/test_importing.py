@@ -269,7 +269,22 @@ def test_a_preview_of_an_unknown_layout_says_so(tmp_path: Path) -> None:
     unknown, forced = importing.preview(path), importing.preview(path, "text")
 
     assert (unknown.layout, "No known layout fits" in unknown.why) == (None, True)
+    assert "--as" not in unknown.why
     assert forced.rejected == ((1, "'text' is missing"),)
+
+
+def test_a_preview_knows_what_the_import_would_refuse(store: Store, tmp_path: Path) -> None:
+    """Two bad rows of three: refused for sure, and the refusal names the caller's own way to another layout."""
+    bad = {"prompt": "x", "completion": ""}
+    path = written(tmp_path, GOOD, bad, bad)
+    long = importing.preview(written(tmp_path, GOOD, *[bad] * 250, name="long.jsonl"))
+
+    assert importing.preview(path).refused
+    assert (long.mostly_bad, long.refused) == (True, False)
+    assert not importing.preview(written(tmp_path, GOOD, bad, name="half.jsonl")).mostly_bad
+    with pytest.raises(FormatError) as caught:
+        importing.import_file(store, path, other_layout="press s")
+    assert caught.value.hint == "Mend the file, or press s."
 
 
 def test_the_survey_counts_lengths_in_doubling_bins() -> None:

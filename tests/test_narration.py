@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
+
 from workbench.charts.narration import Verdict, verdicts
-from workbench.events import Evaluated, Step
+from workbench.events import Evaluated, Planned, Step
 from workbench.live import Live
 
 
@@ -110,3 +112,32 @@ def test_a_gradient_spike_is_told() -> None:
     live = fed(50, lambda n: {"loss": 1.0 / n, "grad_norm": 50.0 if n == 49 else 1.0})
 
     assert "gradient spikes: 50, usually 1" in said(verdicts(live, "sft"))
+
+
+def noisy(start: float, end: float, plan: int, steps: int, seed: int) -> list[Verdict]:
+    """Verdicts over a loss that goes evenly from one value to the other with a noise of 0.05."""
+    noise = np.random.default_rng(seed).normal(0.0, 0.05, plan + 1)
+    live = fed(steps, lambda n: {"loss": start + (end - start) * n / plan + float(noise[n])})
+    live.feed([Planned(total_steps=plan)])
+    return verdicts(live, "sft")
+
+
+def test_a_noisy_loss_that_falls_is_never_said_to_rise() -> None:
+    """Ten falling curves, looked at every step from the twentieth on: their noise is not blamed on the rate."""
+    looks = [noisy(0.45, 0.30, 90, steps, seed) for seed in range(10) for steps in range(20, 91, 3)]
+
+    assert not [found for found in map(said, looks) if "rises" in found]
+
+
+def test_a_noisy_loss_that_truly_rises_is_a_warning() -> None:
+    """A rise far beyond the same noise blames the rate."""
+    assert "[warning] Training loss rises" in said(noisy(0.40, 0.90, 90, 60, seed=1))
+
+
+def test_a_rise_is_not_blamed_on_the_rate_before_it_is_reached() -> None:
+    """While the rate still warms up, and in the first steps of a long plan, a rising loss has no verdict yet."""
+    warming = fed(60, lambda n: {"loss": 1.0 + n / 50, "learning_rate": n * 1e-6})
+    beginning = fed(30, lambda n: {"loss": 1.0 + n / 50, "learning_rate": 1e-4})
+
+    assert verdicts(warming, "sft") == []
+    assert verdicts(beginning, "sft") == []

@@ -42,3 +42,11 @@ def test_the_first_missing_part_of_the_loop_is_next(progress: Progress, stage: s
 
     assert (step.stage, step.key) == (stage, key)
     assert key in step.sentence
+
+
+def test_a_screen_is_not_told_to_press_its_own_key() -> None:
+    """On Sample the step names s, the key that does it there; on every other screen 4, the way there."""
+    step = next_step(Progress(Counts(prompts=100)))
+
+    assert step.told_on("sample") == "let the model answer 100 prompts: press s"
+    assert step.told_on("home") == "let the model answer 100 prompts: press 4"

@@ -11,8 +11,6 @@ from workbench import examples
 from workbench.errors import ProjectError
 from workbench.events import Completed
 from workbench.ranking import REPEAT_DISTANCE, RankSession
-from workbench.ranking.agreement import Bias, kappa, standings
-from workbench.ranking.ballot import Ballot, Guard
 from workbench.ranking.decisions import REPEAT
 from workbench.records import PERSON, NewPrompt, Origin, Ranking, Turn
 from workbench.store import Store
@@ -261,6 +259,41 @@ def test_the_layout_follows_the_answers_and_the_mode(tmp_path: Path) -> None:
     assert opened(store).mode == "ab"
 
 
+def test_the_mode_holds_for_items_gone_back_over(tmp_path: Path) -> None:
+    """After a vote, undo and `o` the next item is A/B too, and so is every one of several votes taken back."""
+    session = opened(filled(tmp_path / "k.db", answers=4))
+    session.order([[0]], bad=[])
+    session.undo()
+    session.switch_mode()
+    session.choose(0)
+    assert session.item is not None
+    assert session.item.layout == "ab"
+
+    session.switch_mode()
+    for _ in range(3):
+        session.order([[0], [1, 2, 3]])
+    for _ in range(3):
+        session.undo()
+    session.switch_mode()
+    for _ in range(3):
+        assert session.item is not None
+        assert session.item.layout == "ab"
+        session.choose(0)
+
+
+def test_skips_and_identical_answers_leave_one_denominator(store: Store) -> None:
+    """With a skip and a prompt of identical answers the total stays what can be ranked, also when counted anew."""
+    [same] = store.add_prompts([NewPrompt((Turn("user", "the same"),))])
+    store.add_completions("2", Origin("bundled"), [Completed(prompt_id=same, n=n, text="one") for n in range(2)])
+    session = opened(store)
+    session.skip()
+    while session.item is not None:
+        session.tie()
+    assert (session.decisions.done, session.total) == (5, 6)
+    session.recount(store.counts().waiting)
+    assert session.total == 6
+
+
 def test_prompts_whose_answers_are_all_alike_are_passed_over(tmp_path: Path) -> None:
     """There is nothing to choose between equal texts, so such a prompt is not shown, only counted."""
     store = Store(tmp_path / "same.db")
@@ -321,67 +354,3 @@ def test_second_looks_keep_their_distance(tmp_path: Path) -> None:
     while session.item is not None:
         assert session.item.again is None
         session.tie()
-
-
-def test_kappa_is_silent_under_thirty_repeats_and_right_above() -> None:
-    """40 repeats, 30 agreeing, outcomes in halves: p_o = 0.75, p_e = 0.5, kappa = 0.5 ± 1.96·√(0.1875/40)/0.5."""
-    looks = [("older", "older")] * 15 + [("newer", "newer")] * 15 + [("older", "newer")] * 5 + [("newer", "older")] * 5
-
-    assert kappa(looks[:29]) is None
-    found = kappa(looks)
-    assert found is not None
-    assert (round(found.kappa, 9), found.repeats) == (0.5, 40)
-    assert round(found.low, 3) == 0.232
-    assert round(found.high, 3) == 0.768
-
-
-def test_position_bias_is_flagged_outside_two_standard_errors() -> None:
-    """At 100 votes the margin is 0.098: 59 left is chance, 60 is not."""
-    assert round(Bias(50, 100).margin, 3) == 0.098
-    assert not Bias(59, 100).flagged
-    assert Bias(60, 100).flagged
-    assert not Bias(8, 10).flagged
-
-
-def test_bradley_terry_gives_the_log_odds_of_a_two_player_score() -> None:
-    """30 wins to 10 with half a win each way is odds of 30.5 to 10.5, so strengths are ± half their logarithm."""
-    table = standings([("a", "b", 1.0)] * 30 + [("a", "b", 0.0)] * 10)
-
-    assert [row.source for row in table] == ["a", "b"]
-    assert round(table[0].strength - table[1].strength, 4) == 1.0664
-
-
-def test_a_ballot_orders_ties_marks_and_takes_back() -> None:
-    """`c`, `a`, `=d`, `xb` reads C > A = D with B marked; backspace takes the last letter back; the rest is worse."""
-    ballot = Ballot(4)
-    ballot.press(2)
-    ballot.press(0)
-    assert ballot.tie()
-    ballot.press(3)
-    ballot.mark()
-    ballot.press(1)
-
-    assert ballot.text() == "C > A = D"
-    assert ballot.bad == {1}
-    assert not ballot.complete
-    assert ballot.whole() == [[2], [0, 3], [1]]
-    assert not ballot.press(2)
-    ballot.back()
-    assert ballot.text() == "C > A"
-    ballot.move(0, down=False)
-    assert ballot.text() == "A > C"
-
-
-def test_the_guard_wants_a_drawn_pair_and_a_fresh_key() -> None:
-    """A vote counts from 300 ms after drawing, and a repeated key only after 120 ms of silence."""
-    clock = Clock()
-    guard = Guard(clock)
-    clock.now = 0.29
-    assert not guard.allows("1")
-    clock.now = 0.35
-    assert not guard.allows("1")
-    clock.now = 0.44
-    assert not guard.allows("1")
-    assert guard.allows("2")
-    clock.now = 0.60
-    assert guard.allows("1")

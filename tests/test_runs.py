@@ -7,6 +7,8 @@ import errno
 import json
 import signal
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +20,7 @@ from tests.fake_worker import FakeWorker, make_job, make_run
 from workbench.errors import DiskFullError, ProjectError, RunError
 from workbench.events import Finished, Started
 from workbench.paths import ProjectPaths
-from workbench.runs import Run, Runs, check_unchanged, process
+from workbench.runs import Run, Runs, check_unchanged, process, worker_environment
 
 
 @pytest.fixture
@@ -254,3 +256,15 @@ def test_a_run_made_in_a_fixture_project_can_be_read_back(tmp_path: Path) -> Non
     run = make_run(tmp_path, job)
 
     assert Run(run.paths).job == dataclasses.replace(job, run="0001", data=run.job.data)
+
+
+def test_a_workers_log_is_not_for_the_makers_of_libraries() -> None:
+    """Warnings of what is deprecated are off in a worker, others are not."""
+    seen = subprocess.run(
+        [sys.executable, "-c", "import warnings\nfor c in FutureWarning, DeprecationWarning, UserWarning:\n"
+         " warnings.warn(c.__name__, c)"],
+        env=worker_environment(), capture_output=True, text=True, check=True,
+    ).stderr  # fmt: skip
+    assert "FutureWarning" not in seen
+    assert "DeprecationWarning" not in seen
+    assert "UserWarning: UserWarning" in seen

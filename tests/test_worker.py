@@ -292,3 +292,13 @@ def test_the_real_worker_names_an_unknown_method(tmp_path: Path) -> None:
 
     assert run.status().state == "failed"
     assert "sftt" in run.status().sentence
+
+
+def test_only_errors_of_the_libraries_are_logged() -> None:
+    """bitsandbytes' advice on its import is not what a person opens the log for."""
+    seen = subprocess.run(
+        [sys.executable, "-c", "import logging; from workbench.worker.log import quiet_loggers; quiet_loggers()\n"
+         "log = logging.getLogger('bitsandbytes.backends'); log.warning('advice'); log.error('broken')"],
+        capture_output=True, text=True, check=True,
+    ).stderr  # fmt: skip
+    assert seen == "broken\n"

@@ -32,6 +32,7 @@ class Talk:
         self.ref = ref
         self.turns: list[Turn] = []
         self._session = session
+        self._cancelled = False
 
     @classmethod
     def with_model(cls, bench: Bench, ref: ModelRef) -> Talk:
@@ -59,7 +60,10 @@ class Talk:
         try:
             self._session.start()
             asked = True
-            for piece in self._session.ask(tuple(self.turns), **vars(manner)):
+            answer = self._session.ask(tuple(self.turns), **vars(manner))
+            if self._cancelled:  # while the model was being loaded
+                self._session.cancel()
+            for piece in answer:
                 pieces.append(piece)
                 yield piece
         finally:
@@ -71,8 +75,13 @@ class Talk:
                 self.turns.pop()
 
     def cancel(self) -> None:
-        """Ends the answer under way; what has come of it stays."""
+        """Ends the answer under way, also one whose model is still being loaded; what has come of it stays."""
+        self._cancelled = True
         self._session.cancel()
+
+    def begin(self) -> None:
+        """Called before a question is asked: what was cancelled until now does not end its answer."""
+        self._cancelled = False
 
     def forget(self) -> None:
         """A new conversation with the same, still warm model."""

@@ -33,6 +33,8 @@ class Field:
     """How the form groups it: model, training, data, saving, or the method's own name."""
     advanced: bool = False
     """Hidden until the person asks for all fields."""
+    zero: str = ""
+    """What 0 means, in a word: shown in its place, and understood."""
 
     def parse(self, value: Any) -> Value:
         """`value` (from TOML, a form or `--set`) as this field's kind, within its bounds; else a SettingError."""
@@ -47,6 +49,8 @@ class Field:
 
     def _convert(self, value: Any) -> Value:
         kind = type(self.default)
+        if self.zero and value == self.zero:
+            value = 0
         try:
             if kind is bool:
                 return _to_bool(value)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from workbench.records import Counts
 
 if TYPE_CHECKING:
     from workbench.bench import Bench
+    from workbench.runs import Run
 
 Stage = Literal["prompts", "completions", "rankings", "runs", "exports"]
 
@@ -25,7 +29,8 @@ class Progress:
     """Prompts that a person has judged."""
     pairs: int = 0
     new_pairs: int = 0
-    """Pairs that no finished run has trained on."""
+    """Pairs that no run holds in its data which has finished or is at work. What a run that failed, died or was
+    stopped holds is new again: no model has learned it."""
     runs: int = 0
     """Runs of every kind, in whatever state."""
     training: tuple[str, ...] = ()
@@ -47,14 +52,31 @@ class NextStep:
     stage: Stage
     key: str
     sentence: str
+    here: str = ""
+    """The same for who is there already."""
+
+    def told_on(self, place: str) -> str:
+        """The sentence for a screen: where its own key would lead nowhere, what to do there."""
+        return self.here if self.here and place == _PLACES[self.stage] else self.sentence
+
+
+_PLACES: dict[Stage, str] = {
+    "prompts": "data",
+    "completions": "sample",
+    "rankings": "rank",
+    "runs": "runs",
+    "exports": "export",
+}
+"""The screen of every stage."""
 
 
 def next_step(p: Progress) -> NextStep:
     """The first thing in the loop that is missing."""
     if not p.counts.prompts and not p.counts.demonstrations:
-        return NextStep("prompts", "3", "bring in data: press 3, then i")
+        return NextStep("prompts", "3", "bring in data: press 3, then i", "bring in data: press i")
     if p.working:
-        return NextStep("runs", "6", f"run {p.working} is at work: press 6 to watch it")
+        work = f"run {p.working} is at work:"
+        return NextStep("runs", "6", f"{work} press 6 to watch it", f"{work} enter shows it")
     if p.counts.demonstrations and not p.training:
         return NextStep(
             "runs", "t", f"teach by example: press t to train on {p.counts.demonstrations:,} demonstrations"
@@ -62,14 +84,18 @@ def next_step(p: Progress) -> NextStep:
     if p.counts.rankable == 0 or (
         p.newest and not p.new_pairs and p.newest not in p.samples_from and not _preferred(p)
     ):
-        return NextStep("completions", "4", f"let the model answer {p.counts.prompts:,} prompts: press 4")
+        answer = f"let the model answer {p.counts.prompts:,} prompts: press"
+        return NextStep("completions", "4", f"{answer} 4", f"{answer} s")
     if p.new_pairs >= ENOUGH_PAIRS:
         return NextStep("runs", "t", f"train on what you prefer: press t for DPO on {p.new_pairs:,} new pairs")
     if p.counts.waiting and (not _preferred(p) or p.newest in p.samples_from):
-        return NextStep("rankings", "5", f"say which answers are better: press 5, {p.counts.waiting:,} prompts wait")
+        better, wait = "say which answers are better", f"{p.counts.waiting:,} prompts wait"
+        return NextStep("rankings", "5", f"{better}: press 5, {wait}", f"{better}: {wait}")
     if p.newest and p.newest not in p.exported:
-        return NextStep("exports", "7", f"export run {p.newest} and check that it answers alike: press 7")
-    return NextStep("completions", "4", "go round again: sample the newest model with 4, rank with 5")
+        export = f"export run {p.newest} and check that it answers alike: press"
+        return NextStep("exports", "7", f"{export} 7", f"{export} x")
+    again = "go round again: sample the newest model with"
+    return NextStep("completions", "4", f"{again} 4, rank with 5", f"{again} s, rank with 5")
 
 
 def _preferred(p: Progress) -> bool:
@@ -78,20 +104,22 @@ def _preferred(p: Progress) -> bool:
 
 def progress_of(bench: Bench) -> Progress:
     """Reads the counts from the store and the runs (some hundred milliseconds in a large project: not for a frame)."""
-    from workbench import methods, orders
+    from workbench import examples, methods, orders
 
     runs = [(run, run.status()) for run in bench.runs.all()]
+    holding = [run for run, status in runs if run.job.kind == "train" and (status.alive or status.state == "finished")]
+    held = frozenset[str]().union(
+        *(_pairs_held(run) for run in holding if methods.get(run.job.action).needs == "pairs")
+    )
     finished = [run for run, status in runs if status.state == "finished"]
     working = [run for run, status in runs if status.alive]
     trained = [run for run in finished if run.job.kind == "train"]
-    preferred = [run.job.counts for run in trained if methods.get(run.job.action).needs == "pairs"]
-    used = max((counts.get("pairs", 0) + counts.get("held out", 0) for counts in preferred), default=0)
-    pairs = len(orders.pairs(bench))
+    pairs = orders.pairs(bench)
     return Progress(
         counts=bench.store.counts(),
         judged=bench.store.judged_prompts(),
-        pairs=pairs,
-        new_pairs=max(0, pairs - used),
+        pairs=len(pairs),
+        new_pairs=examples.new_pairs_since(pairs, held),
         runs=len(runs),
         training=tuple(run.job.action for run in trained),
         newest=trained[-1].id if trained else "",
@@ -99,3 +127,22 @@ def progress_of(bench: Bench) -> Progress:
         samples_from=tuple(run.job.parent or "" for run in finished if run.job.kind == "sample"),
         exported=tuple(run.job.parent or "" for run in finished if run.job.kind == "export"),
     )
+
+
+def _pairs_held(run: Run) -> frozenset[str]:
+    """Digests of the pairs in a run's frozen data, held-out ones too."""
+    return frozenset().union(*(_digests(run.paths.data / name, sha) for name, sha in run.job.data.items()))
+
+
+@lru_cache(maxsize=64)
+def _digests(file: Path, _sha: str) -> frozenset[str]:
+    """Digests of a file's pairs, read once: frozen data does not change."""
+    from workbench import examples
+
+    if file.name not in ("train.jsonl", "held_out.jsonl"):
+        return frozenset()
+    try:
+        with file.open(encoding="utf-8") as lines:
+            return frozenset(examples.row_digest(json.loads(line)) for line in lines)
+    except (OSError, ValueError, KeyError, IndexError, TypeError):
+        return frozenset()  # damaged: whether a worker may go on with it is the run's to say; here its pairs are new

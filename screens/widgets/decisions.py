@@ -65,10 +65,10 @@ class RankHeader(Widget, can_focus=False):
         count = self.standing.new_pairs
         if count is None:
             return Content("")
+        if not count:
+            return Content.styled("no new pairs ", "$quiet")
         word = "pair" if count == 1 else "pairs"
-        return Content.assemble(
-            (f"{count:,} new {word} ", "$strong" if count else "$quiet"), ("t", "bold $accent"), " DPO "
-        )
+        return Content.assemble((f"{count:,} new {word} ", "$strong"), ("t", "bold $accent"), " DPO ")
 
 
 def agreement_line(found: Agreement) -> Content:

@@ -7,7 +7,7 @@ the only input. Values come down with `show`, a changed one goes up as `FieldFor
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from textual import on
@@ -171,7 +171,7 @@ class FieldForm(Container):
         elif row.field.choices:
             self.app.push_screen(Picker(row.field.label, row.field.choices, str(row.value)), self._picked)
         else:
-            self._open_editor(str(row.value))
+            self._open_editor(row.field.zero if row.field.zero and row.value == 0 else str(row.value))
 
     def _picked(self, choice: str | None) -> None:
         if choice is not None and self._rows.record is not None:
@@ -243,7 +243,7 @@ def _wrong(row: FormRow | None, text: str) -> Content:
     if row is None or row.field is None:
         return Content("")
     try:
-        row.field.parse(text)
+        replace(row.field, name=row.field.label).parse(text)  # by the name that the person sees
     except SettingError as error:
         return Content.assemble(("✗ ", "bold $error"), line(error.message))
     return Content("")
@@ -273,11 +273,13 @@ def _group_order(fields: Sequence[Field], field: Field) -> int:
 def _cells(row: FormRow) -> tuple[Cell, ...]:
     if row.field is None:
         return Content.styled(row.heading, "bold $primary"), "", ""
-    value = line(shown(row.value), "bold $accent" if row.changed else "$strong")
+    value = line(shown(row.value, row.field), "bold $accent" if row.changed else "$strong")
     unit = Content.styled(f" {row.field.unit}", "$quiet")
     arrows = row.field.choices or isinstance(row.field.default, bool)
     mark = (
-        Content.assemble(("* ", "bold $accent"), (f"was {shown(row.usual)}", "$quiet")) if row.changed else Content("")
+        Content.assemble(("* ", "bold $accent"), (f"was {shown(row.usual, row.field)}", "$quiet"))
+        if row.changed
+        else Content("")
     )
     return (
         Content.assemble("  ", line(row.field.label)),
@@ -286,8 +288,10 @@ def _cells(row: FormRow) -> tuple[Cell, ...]:
     )
 
 
-def shown(value: Value) -> str:
-    """A value as a person writes it."""
+def shown(value: Value, field: Field | None = None) -> str:
+    """A value as a person writes it; with its field, what 0 means there in its place."""
+    if field is not None and field.zero and value == 0:
+        return field.zero
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:g}" if isinstance(value, float) else str(value)
@@ -302,7 +306,7 @@ def _words(row: FormRow) -> Content:
     if field.low is not None and field.high is not None and not field.choices:
         bounds.append(f"{field.low:,g} to {field.high:,g}{' ' + field.unit if field.unit else ''}")
     if row.changed:
-        bounds.append(f"usual here: {shown(row.usual)} (u puts it back)")
+        bounds.append(f"usual here: {shown(row.usual, field)} (u puts it back)")
     parts = [plain(field.help)]
     if bounds:
         parts.append(line(" · ".join(bounds), "$quiet"))

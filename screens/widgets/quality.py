@@ -74,8 +74,13 @@ def _pace(quality: Quality) -> Content:
     if quality.skipped:
         rows.append(f"{quality.skipped:,} skipped, for later")
     if quality.same:
-        rows.append(f"{quality.same:,} passed over: all answers alike")
+        rows.append(identical(quality.same))
     return Content.assemble(("pace", "$quiet"), "\n", "\n".join(rows) or "no vote yet")
+
+
+def identical(prompts: int) -> str:
+    """Says of how many prompts there is nothing to choose, so that they are counted nowhere."""
+    return f"{prompts:,} {'prompt has' if prompts == 1 else 'prompts have'} identical answers"
 
 
 def _sources(sources: tuple[Standing, ...]) -> Content:

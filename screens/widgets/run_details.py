@@ -97,7 +97,7 @@ def comparison(one: RunRow, other: RunRow) -> Content:
     """In what two runs differ: their orders first, then what came of them."""
     outcome = [
         ("state", one.status.state, other.status.state),
-        ("loss", _figure(one.figures.main), _figure(other.figures.main)),
+        ("loss", _figure(one.figures.loss), _figure(other.figures.loss)),
         ("held out", _figure(one.figures.held_out), _figure(other.figures.held_out)),
     ]
     ordered = differences(one.job, other.job)

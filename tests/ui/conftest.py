@@ -7,7 +7,7 @@ import json
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from textual.app import App
@@ -19,6 +19,9 @@ from workbench.bench import Bench
 from workbench.events import Completed
 from workbench.hardware import Hardware
 from workbench.records import ImportReport, NewPrompt, Origin, Turn
+
+if TYPE_CHECKING:
+    from tests.ui.ranking import Time
 
 WORDS = ("tall", "early", "wide", "soft", "loud", "quick", "clean", "sharp", "warm", "dry", "full", "deep")
 SIZES = [(80, 24), (200, 50)]
@@ -96,12 +99,33 @@ def empty_bench(tmp_path: Path) -> Iterator[Bench]:
     opened.close()
 
 
+@pytest.fixture
+def kway(tmp_path: Path) -> Iterator[Bench]:
+    """Four prompts with four answers each."""
+    bench = Bench.create(tmp_path / "kway")
+    ids = bench.store.add_prompts(NewPrompt(asked(f"Describe colour number {n}.")) for n in range(4))
+    rows = [Completed(prompt_id=i, n=n, text=f"answer {n} to prompt {i}") for i in ids for n in range(4)]
+    bench.store.add_completions("0001", Origin("bundled"), rows)
+    yield bench
+    bench.close()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Time:
+    """The clock that Rank goes by, moved by the test."""
+    from tests.ui.ranking import moved_by_hand  # late: it imports this module
+
+    return moved_by_hand(monkeypatch)
+
+
 async def settle(pilot: Pilot[Any]) -> None:
     """Waits until the app has nothing left to do: workers ended, their messages handled, the screen drawn."""
-    for _ in range(3):
+    busy = True
+    while busy:
         with contextlib.suppress(WorkerCancelled):  # a newer look took its place
             await pilot.app.workers.wait_for_complete()
         await pilot.pause()
+        busy = any(not worker.is_finished for worker in pilot.app.workers)
 
 
 def drawn(app: App[Any]) -> str:

@@ -11,7 +11,9 @@ import time
 from typing import Any
 
 import pytest
+from textual._context import active_app
 from textual.css.stylesheet import Stylesheet
+from textual.screen import Screen
 
 PATIENCE_SECONDS = 1.0
 
@@ -20,12 +22,35 @@ _parsed: dict[Any, Any] = {}
 
 
 async def drained(min_sleep: float = 0.0, max_sleep: float = PATIENCE_SECONDS) -> None:
-    """Waits until the event loop has nothing that it could run now: every message is handled, timers and threads aside."""
+    """Waits until every message is handled and the screen is drawn; only timers and threads can bring more."""
     loop: Any = asyncio.get_running_loop()
+    app = active_app.get()
     end = time.monotonic() + max_sleep
-    await asyncio.sleep(0)
-    while loop._ready and time.monotonic() < end:
+    while time.monotonic() < end:
         await asyncio.sleep(0)
+        if loop._ready:
+            continue
+        if not app._running or not app.screen_stack:
+            return
+        if app._batch_count:  # a change of screens holds the drawing back for 50 ms
+            await asyncio.sleep(0.005)
+            continue
+        screen = app.screen_stack[-1]
+        if not waits_for_drawing(screen):
+            return
+        screen._on_timer_update()
+
+
+def waits_for_drawing(screen: Screen[Any]) -> bool:
+    """Whether the next frame has something to do."""
+    return bool(
+        screen._layout_required
+        or screen._scroll_required
+        or screen._repaint_required
+        or screen._recompose_required
+        or screen._dirty_widgets
+        or screen._callbacks
+    )
 
 
 def parsed_once(self: Stylesheet, css: str, read_from: Any, *args: Any, **named: Any) -> Any:

@@ -90,3 +90,28 @@ def test_paths_are_completed_from_the_disk(tmp_path: Path) -> None:
     assert complete(f"{tmp_path}/x") is None
     assert complete("plain") is None
     assert complete("/\0") is None
+
+
+async def test_a_file_that_will_be_refused_says_so_before(bench: Bench, tmp_path: Path) -> None:
+    """Two bad rows of three: the preview says it, names s and not a flag, and enter does nothing."""
+    file = tmp_path / "bad.jsonl"
+    rows = [{"prompt": "a", "completion": "b"}, {"prompt": "a", "completion": ""}, {"prompt": "c", "completion": ""}]
+    file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    app = BenchApp(bench)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        await pilot.press("3", "i")
+        await pilot.pause()
+        app.screen.query_one("#import-path").value = str(file)  # type: ignore[attr-defined]
+        await pilot.press("enter")
+        await settle(pilot)
+        told = drawn(app)
+
+        assert "2 of 3 rows cannot be read so: it will not be imported" in told
+        assert "press s to read it as" in told
+        assert "enter imports" not in told
+        assert "--as" not in told
+        await pilot.press("enter")
+        await settle(pilot)
+
+        assert drawn(app) == told

@@ -9,10 +9,11 @@ import pytest
 
 from screens.app import BenchApp
 from screens.home import StageRow
+from screens.live import LiveScreen
 from tests.fake_worker import FakeWorker, make_job
 from tests.ui.conftest import SIZES, drawn, settle
 from workbench.bench import Bench
-from workbench.events import Failed, Finished, Planned, Started, Step
+from workbench.events import Failed, Finished, Planned, Started, Step, Stopped
 from workbench.job import BaseRef
 
 
@@ -84,3 +85,17 @@ async def test_an_empty_project_names_the_key_that_fills_it(empty_bench: Bench) 
         await settle(pilot)
 
         assert "Press  i  to import a file." in drawn(app)
+
+
+async def test_l_shows_the_run_at_work_before_a_newer_one(bench: Bench) -> None:
+    """Run 0002 was stopped while 0001 trains: l opens 0001."""
+    FakeWorker(bench.runs.create(make_job(), {"train": []})).sign_in().write(Started(), Planned(total_steps=40))
+    FakeWorker(bench.runs.create(make_job(), {"train": []})).sign_in().leave(Stopped(step=0))
+    app = BenchApp(bench)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await pilot.press("l")
+        await settle(pilot)
+
+        assert isinstance(app.screen, LiveScreen)
+        assert app.screen.run_id == "0001"

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,72 +10,14 @@ from textual import events
 from textual.pilot import Pilot
 
 from screens.app import BenchApp
-from screens.rank import RankScreen
-from screens.rank_board import Clocks, RankBoard
 from screens.widgets.answers import AnswerPane
 from screens.widgets.writing import BetterAnswer, WrittenLine
 from tests.ui.conftest import HOSTILE, asked, drawn, settle
+from tests.ui.ranking import Time, ranking, still, votes
 from workbench import examples
 from workbench.bench import Bench
 from workbench.events import Completed
-from workbench.records import NewPrompt, Origin, Ranking
-
-NOON = 1_780_000_000.0
-
-
-class Time:
-    """A clock that the test moves; every `press` moves it by a second, so that the guards let it through."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Time:
-    found = Time()
-    monkeypatch.setattr(RankBoard, "clocks", Clocks(found, lambda: NOON))
-    monkeypatch.setenv("TZ", "UTC")
-    time.tzset()
-    return found
-
-
-@pytest.fixture
-def kway(tmp_path: Path) -> Iterator[Bench]:
-    """Four prompts with four answers each."""
-    bench = Bench.create(tmp_path / "kway")
-    ids = bench.store.add_prompts(NewPrompt(asked(f"Describe colour number {n}.")) for n in range(4))
-    rows = [Completed(prompt_id=i, n=n, text=f"answer {n} to prompt {i}") for i in ids for n in range(4)]
-    bench.store.add_completions("0001", Origin("bundled"), rows)
-    yield bench
-    bench.close()
-
-
-Press = Callable[..., Awaitable[None]]
-
-
-@asynccontextmanager
-async def ranking(bench: Bench, clock: Time, size: tuple[int, int] = (80, 24)) -> Any:
-    """The app on Rank with a pair drawn; yields (pilot, screen, press)."""
-    app = BenchApp(bench, "rank")
-    async with app.run_test(size=size) as pilot:
-        await settle(pilot)
-        screen = app.screen
-        assert isinstance(screen, RankScreen)
-
-        async def press(*keys: str) -> None:
-            for key in keys:
-                clock.now += 1.0
-                await pilot.press(key)
-            await pilot.pause()
-
-        yield pilot, screen, press
-
-
-def votes(bench: Bench) -> list[Ranking]:
-    return bench.store.rankings(judge="person")
+from workbench.records import NewPrompt, Origin
 
 
 async def test_one_key_stores_the_vote_and_shows_the_next_pair(bench: Bench, clock: Time) -> None:
@@ -115,7 +53,7 @@ async def test_a_vote_right_after_drawing_or_from_a_held_key_does_not_count(benc
         assert len(votes(bench)) == 1
         clock.now += 0.35
         await pilot.press("1")
-        await settle(pilot)
+        await still(pilot, clock)
         assert len(votes(bench)) == 2
         for _ in range(12):  # held: a repeat every 50 ms, past the 300 ms after drawing
             clock.now += 0.05
@@ -179,7 +117,7 @@ async def test_skip_flag_and_note_are_kept_and_are_no_votes(bench: Bench, clock:
         assert "⚑" in drawn(pilot.app)
         assert {(kind, text) for _, kind, text in bench.store.remarks(here)} == {("flag", ""), ("note", "odd")}
         await press(*"11111")
-        assert "brings the skipped ones back" in drawn(pilot.app)
+        assert "to bring them back" in drawn(pilot.app)
         await press("space")
         assert screen.item.prompt.id == skipped
 
@@ -319,25 +257,6 @@ async def test_focus_and_moving_an_answer_in_a_ballot(kway: Bench, clock: Time) 
         assert [pane.display for pane in screen.query(AnswerPane)] == [True, True] + [False] * 4
 
 
-async def test_an_empty_project_names_the_next_key(empty_bench: Bench, clock: Time) -> None:
-    """Without completions the screen says so, and 4 goes to Sample."""
-    async with ranking(empty_bench, clock) as (pilot, _, press):
-        assert "4  samples some" in drawn(pilot.app)
-        await press("4")
-        assert pilot.app.current_mode == "sample"
-
-
-async def test_t_opens_the_training_form_for_dpo(bench: Bench, clock: Time, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The header counts the pairs that a vote made, and t asks the app for DPO's form."""
-    asked_for = []
-    monkeypatch.setattr(BenchApp, "on_open_train", lambda self, message: asked_for.append(message.method))
-    async with ranking(bench, clock) as (pilot, _, press):
-        await press("1", "2")
-        assert "2 new pairs" in drawn(pilot.app)
-        await press("t")
-    assert asked_for == ["dpo"]
-
-
 async def test_hostile_and_huge_answers_are_text(bench: Bench, clock: Time) -> None:
     """Escapes, markup and a megabyte are shown as text, cut at 32 KB, in every view."""
     [one, two] = bench.store.add_prompts([NewPrompt(asked(HOSTILE[1])), NewPrompt(asked("zz " + HOSTILE[0]))])
@@ -362,11 +281,11 @@ def test_a_pair_looks_as_it_should(snap_compare: Any, bench: Bench, clock: Time,
     """After two votes: answers side by side, decisions, saved mark; wide also the prompt and the figures."""
 
     async def vote(pilot: Pilot[Any]) -> None:
-        await settle(pilot)
+        await still(pilot, clock)
         for key in "12":
             clock.now += 2.0
             await pilot.press(key)
-            await settle(pilot)
+            await still(pilot, clock)
 
     assert snap_compare(BenchApp(bench, "rank"), terminal_size=size, run_before=vote)
 
@@ -375,10 +294,10 @@ def test_a_ballot_looks_as_it_should(snap_compare: Any, kway: Bench, clock: Time
     """Four answers in a grid with two of them placed and one marked."""
 
     async def place(pilot: Pilot[Any]) -> None:
-        await settle(pilot)
+        await still(pilot, clock)
         for key in "caxb":
             clock.now += 1.0
             await pilot.press(key)
-            await settle(pilot)
+            await still(pilot, clock)
 
     assert snap_compare(BenchApp(kway, "rank"), terminal_size=(80, 24), run_before=place)

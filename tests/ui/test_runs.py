@@ -14,7 +14,7 @@ from screens.runs import RunsScreen
 from tests.fake_worker import FakeWorker, make_job
 from tests.ui.conftest import drawn, settle
 from workbench.bench import Bench
-from workbench.events import Finished, Planned, Started, Step
+from workbench.events import Finished, Planned, Queued, Started, Step
 from workbench.runs import Run
 from workbench.runs.table import RunTable, differences
 
@@ -105,7 +105,7 @@ async def test_an_empty_project_names_the_key(empty_bench: Bench) -> None:
     """Without runs the list says which key trains the first one."""
     async with BenchApp(empty_bench, "runs").run_test(size=(80, 24)) as pilot:
         await shown(pilot)
-        assert "n  trains the first one" in drawn(pilot.app)
+        assert "Press  n  to train the first one" in drawn(pilot.app)
 
 
 def test_a_log_that_did_not_change_is_not_read_again(bench: Bench, runs: list[Run]) -> None:
@@ -115,7 +115,7 @@ def test_a_log_that_did_not_change_is_not_read_again(bench: Bench, runs: list[Ru
     assert [row.figures for row in table.full(runs)] == [row.figures for row in first]
     assert first[0].figures.spark == "██▇▇▆▆▅▅▄▄▃▃▂▂▁▁"
     FakeWorker(runs[2]).write(Step(step=41, metrics={"loss": 9.0}, seconds=1.0, t=60.0))
-    assert table.full(runs)[0].figures.main == 9.0
+    assert table.full(runs)[0].figures.loss == 9.0
 
 
 def test_differences_name_what_differs_and_nothing_else() -> None:
@@ -140,3 +140,29 @@ def test_the_list_looks_as_it_should(
         await pilot.pause()
 
     assert snap_compare(BenchApp(bench, "runs"), terminal_size=size, run_before=show)
+
+
+async def test_a_sampling_run_has_no_loss(bench: Bench) -> None:
+    """Its completions a second are not shown where the losses are."""
+    run = bench.runs.create(make_job(kind="sample", action="transformers"), {"prompts": []})
+    worker = FakeWorker(run).sign_in().write(Started(), Planned(total_steps=2))
+    worker.write(Step(step=2, metrics={"completions_per_second": 145.4}, seconds=1.0)).leave(Finished(step=2))
+    async with BenchApp(bench, "runs").run_test(size=(200, 50)) as pilot:
+        await shown(pilot)
+        assert "sample" in drawn(pilot.app)
+        assert "145" not in drawn(pilot.app)
+
+
+async def test_stopping_a_queued_run_says_that_it_leaves_the_queue(bench: Bench) -> None:
+    """It has no step to finish and no checkpoint to save; one that trains has both."""
+    worker = FakeWorker(bench.runs.create(make_job(), {"train": []})).sign_in().write(Queued(behind="0001"))
+    async with BenchApp(bench, "runs").run_test(size=(80, 24)) as pilot:
+        await shown(pilot)
+        await pilot.press("x")
+        await settle(pilot)
+        assert "Run 0001 leaves the queue" in drawn(pilot.app)
+        worker.paths.stop_request.unlink()
+        worker.write(Started(), Planned(total_steps=2), Step(step=1, seconds=1.0))
+        await pilot.press("x")
+        await settle(pilot)
+        assert "saves a checkpoint" in drawn(pilot.app)

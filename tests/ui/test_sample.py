@@ -14,6 +14,7 @@ from tests.ui.conftest import SIZES, drawn, settle
 from workbench.bench import Bench
 from workbench.events import Completed, Planned, Started, Step, Stopped
 from workbench.job import BaseRef
+from workbench.next_step import NextStep
 
 
 def sampling(bench: Bench) -> FakeWorker:
@@ -99,3 +100,22 @@ async def test_without_prompts_starting_says_what_to_do(empty_bench: Bench) -> N
         await pilot.pause()
 
         assert "press 3, then i" in drawn(app)
+
+
+async def test_the_next_step_and_the_limit_speak_of_this_screen(bench: Bench) -> None:
+    """The status row names s and not 4; no limit reads `all`; a wrong limit is told by the field's label."""
+    app = BenchApp(bench)
+    async with app.run_test(size=(100, 24)) as pilot:
+        await pilot.press("4")
+        await settle(pilot)
+        app.next_step = NextStep("completions", "4", "answer: press 4", "answer: press s")
+        app.dress(app.screen)  # type: ignore[arg-type]  # it is Sample
+        await pilot.press("j", "j")
+        await pilot.pause()
+
+        assert "answer: press s" in drawn(app)
+        assert "all prompts" in drawn(app)
+        await pilot.press("enter", "ctrl+u", "9", "9")
+        await pilot.pause()
+
+        assert "At most = 99 is above its greatest value" in drawn(app)

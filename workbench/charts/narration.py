@@ -23,6 +23,10 @@ Floats = NDArray[np.float64]
 LN2 = log(2)
 LEAST_STEPS = 20
 """Fewer steps are noise."""
+SETTLED_STEPS, SETTLED_SHARE = 50, 0.2
+"""After so many steps, or so much of the plan, a loss above its start is more than a beginning."""
+SURELY = 3.0
+"""A rise of so many standard errors is not chance."""
 AT_LN2 = 0.01
 """So near ln 2 the model and its reference still say the same."""
 HARDLY = 0.02
@@ -109,11 +113,30 @@ def _loss(live: Live) -> Iterator[Verdict]:
         return
     start, now = ends
     if now > start * (1 + HARDLY):
-        yield Verdict(f"Training loss rises: {start:.3f} → {now:.3f}. The learning rate is too high.", "warning")
+        if _settled(live) and now - start > SURELY * _chance(live.metrics["loss"]):
+            yield Verdict(f"Training loss rises: {start:.3f} → {now:.3f}. The learning rate is too high.", "warning")
     elif now > start * (1 - HARDLY):
         yield Verdict(f"Training loss has hardly moved ({start:.3f} → {now:.3f}): not learning yet.", "info")
     else:
         yield Verdict(f"Learning: training loss {start:.3f} → {now:.3f}.", "good")
+
+
+def _settled(live: Live) -> bool:
+    """Whether enough was trained to blame the rate: warm-up over, and enough steps for the plan's length."""
+    steps = len(live.metrics["loss"])
+    enough = min(SETTLED_STEPS, live.total_steps * SETTLED_SHARE) if live.total_steps else SETTLED_STEPS
+    rates = _finite(live.metrics.get("learning_rate", Series()))
+    warm = not rates.size or int(np.argmax(rates)) < rates.size - _end_size(rates.size)
+    return warm and steps >= enough
+
+
+def _chance(series: Series) -> float:
+    """The standard error of the difference of the two ends, from the losses' spread from step to step.
+
+    Differences of neighbours have twice the variance of the noise and hardly any of a trend (von Neumann, 1941).
+    """
+    values = _finite(series)
+    return float(np.diff(values).std() / np.sqrt(_end_size(values.size)))
 
 
 def _dpo(live: Live) -> Iterator[Verdict]:
@@ -159,7 +182,7 @@ def _finite(series: Series) -> Floats:
 def _recent(series: Series) -> float | None:
     """The mean of the last tenth (at least five values), None while there are too few steps."""
     values = _finite(series)
-    return float(values[-max(5, values.size // 10) :].mean()) if values.size >= LEAST_STEPS else None
+    return float(values[-_end_size(values.size) :].mean()) if values.size >= LEAST_STEPS else None
 
 
 def _ends(series: Series) -> tuple[float, float] | None:
@@ -167,5 +190,10 @@ def _ends(series: Series) -> tuple[float, float] | None:
     values = _finite(series)
     if values.size < LEAST_STEPS:
         return None
-    count = max(5, values.size // 10)
+    count = _end_size(values.size)
     return float(values[:count].mean()), float(values[-count:].mean())
+
+
+def _end_size(values: int) -> int:
+    """How many values the mean at either end is of."""
+    return max(5, values // 10)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import shlex
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -38,7 +40,7 @@ def new(
         counts = bench.store.counts()
         output.show(
             f"Project {bench.paths.root} made: {counts.demonstrations} demonstrations, {counts.prompts} prompts, "
-            f"{counts.held_out} held-out prompts. Open it: workbench {folder}"
+            f"{counts.held_out} held-out prompts. Open it: {_opening(folder)}"
         )
         output.document({"project": bench.paths.root, "base": spec, "counts": asdict(counts)})
 
@@ -84,7 +86,7 @@ def demo(
     for line in demo_in_words(report["stages"]):
         output.show(line)
     if keep is not None:
-        output.show(f"Kept in {keep}. Open it: workbench {keep}")
+        output.show(f"Kept in {keep}. Open it: {_opening(keep)}")
     output.document(report)
 
 
@@ -105,6 +107,14 @@ def demo_in_words(stages: dict[str, dict[str, Any]]) -> list[str]:
         f"export  {', '.join(export['files'])} ({export['seconds']:.0f} s)",
         *checks,
     ]
+
+
+def _opening(folder: Path) -> str:
+    """The command that opens a project; `demo` alone would be read as the command of that name."""
+    path = str(folder)
+    if os.sep not in path or path.startswith("-"):
+        path = f"{os.curdir}{os.sep}{path}"
+    return f"workbench {shlex.quote(path)}"
 
 
 @contextlib.contextmanager

@@ -25,6 +25,8 @@ SAMPLE_ROWS = 200
 """Rows looked at to guess the layout and to show on the Data screen."""
 BAD_ROWS_TOLD = 3
 """Bad rows named in the sentence that refuses a file."""
+OTHER_LAYOUT = f"choose another layout with --as: {', '.join(formats.names())}"
+"""How the command line's person gets another layout; a screen has its own way."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,16 @@ class Preview:
     survey: Survey = field(default_factory=Survey)
     complete: bool = True
     """Whether the sample is the whole file."""
+
+    @property
+    def mostly_bad(self) -> bool:
+        """Whether a file of such rows is refused; certain only where the sample is complete."""
+        return self.layout is not None and _mostly_bad(self.rows, self.rejected)
+
+    @property
+    def refused(self) -> bool:
+        """Whether an import would be refused for sure."""
+        return self.complete and self.mostly_bad
 
 
 def detect(rows: Sequence[Any]) -> Guess:
@@ -112,7 +124,8 @@ def preview(path: Path, layout: str | None = None) -> Preview:
         why, runner_up = guess.why if chosen == guess.layout else "You chose it.", others[0] if others else None
     except FormatError as error:
         if layout is None:
-            return Preview(path, None, None, str(error), complete=complete)
+            told = str(error).replace(" (--as)", "")  # the flag is the command line's
+            return Preview(path, None, None, told, complete=complete)
         chosen, runner_up, why = formats.get(layout), None, "You chose it."
     good, rejected = _sorted_out(read(sample, chosen))
     return Preview(path, chosen, runner_up, why, tuple(good), tuple(rejected), survey(p for _, p in good), complete)
@@ -139,11 +152,23 @@ def _sorted_out(
     return good, rejected
 
 
-def import_file(store: Store, path: Path, layout: str | None = None, split: Split = "train") -> ImportReport:
+def _mostly_bad(good: Sequence[object], rejected: Sequence[object]) -> bool:
+    return len(rejected) > len(good)
+
+
+def import_file(
+    store: Store,
+    path: Path,
+    layout: str | None = None,
+    split: Split = "train",
+    *,
+    other_layout: str = OTHER_LAYOUT,
+) -> ImportReport:
     """Imports the file's good rows in one transaction and names the bad ones.
 
     A FormatError, with nothing imported, where the file is not sound, no layout fits, or more than half of the rows
-    are bad; a ProjectError where the same file was imported before. `layout` forces a layout by its name.
+    are bad; a ProjectError where the same file was imported before. `layout` forces a layout by its name;
+    `other_layout` is how the person can choose another, for the hint.
     """
     forced = formats.get(layout) if layout else None
     file = open_rows(path)
@@ -153,8 +178,8 @@ def import_file(store: Store, path: Path, layout: str | None = None, split: Spli
     guess = None if forced else _guess(path, sample)
     chosen = forced or (guess.layout if guess else formats.all_layouts()[0])
     good, rejected = _sorted_out(read(chain(sample, file.rows), chosen))
-    if len(rejected) > len(good):
-        raise _refusal(path, chosen, rejected, len(good) + len(rejected))
+    if _mostly_bad(good, rejected):
+        raise _refusal(path, chosen, rejected, len(good) + len(rejected), other_layout)
     content = _content([parsed for _, parsed in good], split)
     report = ImportReport(
         path=str(path),
@@ -167,13 +192,13 @@ def import_file(store: Store, path: Path, layout: str | None = None, split: Spli
     return store.add_import(report, content.prompts, list(content.answers), list(content.preferences))
 
 
-def _refusal(path: Path, layout: Layout, rejected: list[tuple[int, str]], rows: int) -> FormatError:
+def _refusal(path: Path, layout: Layout, rejected: list[tuple[int, str]], rows: int, other_layout: str) -> FormatError:
     line, why = rejected[0]
     others = "; ".join(f"line {number}: {reason}" for number, reason in rejected[1:BAD_ROWS_TOLD])
     return FormatError(
         f"{why}{f' ({others})' if others else ''}. {len(rejected):,} of {rows:,} rows cannot be read as "
         f"{layout.label}, so nothing was imported.",
-        f"Mend the file, or choose another layout with --as: {', '.join(formats.names())}.",
+        f"Mend the file, or {other_layout}.",
         path=path.name,
         line=line,
     )

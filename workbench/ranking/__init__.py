@@ -49,8 +49,8 @@ class RankSession:
         self.mode: Mode = next((mode for mode in get_args(Mode) if mode == kept), "auto")
         self.search = ""
         self.decisions = Decisions()
-        self.total = 0
-        """Prompts that can be ranked at all."""
+        self._known = 0
+        """Prompts with a decision or with answers that wait for one, as last counted."""
         self.pair_changes = 0
         """Training pairs gained (or lost) since the session began."""
         self.same: set[int] = set()
@@ -67,8 +67,17 @@ class RankSession:
         mine = self.store.rankings(judge=PERSON) + self.store.rankings(judge=REPEAT)
         for ranking in sorted(mine, key=lambda ranking: ranking.id):
             self.decisions.add(ranking)
-        self.total = self.decisions.done + self.store.counts().waiting
+        self.recount(self.store.counts().waiting)
         self._take_next()
+
+    def recount(self, waiting: int) -> None:
+        """So many prompts wait now, skipped ones not among them."""
+        self._known = self.decisions.done + len(self.decisions.skips) + waiting
+
+    @property
+    def total(self) -> int:
+        """Prompts that can be ranked: those found to have nothing but identical answers are left out."""
+        return self._known - len(self.same)
 
     # -- what is on screen
 
@@ -205,10 +214,10 @@ class RankSession:
                 if not self._reach_back():
                     return False
                 at = 1
-            self._at = at - 1
+            self._arrive(at - 1)
             return True
         if 0 <= self._at < len(self._visited) - 1:
-            self._at += 1
+            self._arrive(self._at + 1)
             return True
         at = self._at
         self._take_next()
@@ -225,13 +234,15 @@ class RankSession:
         self._take_next()
 
     def switch_mode(self) -> Mode:
-        """Between A/B always and K-way where there are more than two; kept in the project."""
+        """Between A/B always and K-way where there are more than two; kept in the project.
+
+        Items walked through before are laid out anew when one comes back to them.
+        """
         self.mode = "ab" if self.mode == "auto" else "auto"
         self.store.put("rank mode", self.mode)
         self._ahead = None
-        item = self.item
-        if item is not None and item.standing is None and item.again is None:
-            self._visited[self._at] = laid_out(self.store, item.prompt, item.place, self.mode) or item
+        if self.item is not None:
+            self._arrive(self._at)
         return self.mode
 
     def look_ahead(self) -> None:
@@ -256,9 +267,17 @@ class RankSession:
         """To the next item without a vote among those walked through, else to the next of the queue."""
         for at in range(self._at + 1, len(self._visited)):
             if self._visited[at].standing is None:
-                self._at = at
+                self._arrive(at)
                 return
         self._take_next()
+
+    def _arrive(self, at: int) -> None:
+        """Shows an item walked through before; without a vote it is laid out as the mode is now, not as it was then."""
+        self._at = at
+        item = self._visited[at]
+        other = (item.layout == "ab") != (self.mode == "ab")
+        if other and item.standing is None and item.again is None:
+            self._visited[at] = laid_out(self.store, item.prompt, item.place, self.mode) or item
 
     def _take_next(self) -> None:
         item = self._second_look() or self._next_of_queue()
@@ -290,6 +309,7 @@ class RankSession:
                 if front is not None and prompt.id == front.prompt.id:
                     continue
                 if item := laid_out(self.store, prompt, place, self.mode):
+                    self.same.discard(prompt.id)
                     return item
                 self.same.add(prompt.id)
         return None

@@ -256,6 +256,7 @@ def worker_environment() -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         "HF_HUB_OFFLINE": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
+        "PYTHONWARNINGS": "ignore::FutureWarning,ignore::DeprecationWarning",  # those are for the libraries' makers
         "TOKENIZERS_PARALLELISM": "false",  # it warns about forks in every log otherwise
     }
 

@@ -15,15 +15,14 @@ from workbench.runs.status import Status
 
 SPARK_CELLS = 16
 NOTES_KEPT = 6
-MAIN_FIGURES = ("loss", "completions_per_second")
 
 
 @dataclass(frozen=True)
 class Figures:
     """What a run's events amount to in a row of the list."""
 
-    main: float | None = None
-    """The last loss, or completions a second."""
+    loss: float | None = None
+    """The last one; None for a run that has none, as sampling and exports."""
     held_out: float | None = None
     eta_seconds: float | None = None
     spark: str = ""
@@ -107,14 +106,13 @@ def _stamp(run: Run) -> tuple[int, int]:
 
 def figures_of(live: Live) -> Figures:
     """A fold in the few figures of a row."""
-    main = next((live.metrics[name] for name in MAIN_FIGURES if name in live.metrics), None)
+    loss = live.metrics.get("loss")
     held_out = live.evaluations.get("loss")
-    values = main.y if main is not None else np.zeros(0)
     return Figures(
-        main=main.last if main is not None else None,
+        loss=loss.last if loss is not None else None,
         held_out=held_out.last if held_out is not None else None,
         eta_seconds=live.eta_seconds,
-        spark=sparkline(values, SPARK_CELLS),
+        spark=sparkline(loss.y if loss is not None else np.zeros(0), SPARK_CELLS),
         notes=tuple(note.text for note in live.notes[-NOTES_KEPT:]),
         device=" ".join(word for word in (live.device, live.dtype) if word),
         trainable_parameters=live.trainable_parameters,

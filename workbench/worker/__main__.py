@@ -24,7 +24,7 @@ from workbench.worker import endings
 from workbench.worker.context import RunContext, StopRequested
 from workbench.worker.heartbeat import Heartbeat
 from workbench.worker.journal import Journal
-from workbench.worker.log import cap_output, say
+from workbench.worker.log import cap_output, quiet_loggers, say
 from workbench.worker.signals import StopSignals, end_group
 
 Perform = Callable[[RunContext], Metrics | None]
@@ -35,6 +35,7 @@ def dispatch(context: RunContext) -> Metrics | None:
     from workbench import exports, methods, samplers
 
     context.phase("loading the libraries")
+    quiet_loggers()
     action = context.job.action
     if context.job.kind == "train":
         done: Any = methods.module(action).train(context)

@@ -8,6 +8,7 @@ reading, even on a full disk, so the worker never waits for its own log.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -35,6 +36,12 @@ def cap_output(path: Path) -> None:
     os.dup2(writing, 1)
     os.dup2(writing, 2)
     os.close(writing)
+
+
+def quiet_loggers() -> None:
+    """Only errors of the training libraries are logged. Before their import: bitsandbytes gives advice on its own."""
+    for library in ("trl", "peft", "accelerate", "bitsandbytes"):
+        logging.getLogger(library).setLevel(logging.ERROR)
 
 
 def say(text: str) -> None:
