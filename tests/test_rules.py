@@ -2,7 +2,7 @@
 
 import pytest
 
-from workbench.judges.rules import best_and_worst, courtesy, exact_match, is_right, prefer, score
+from workbench.judges.rules import courtesy, exact_match, is_right, prefer, score
 
 ANSWER = "The opposite of hot is cold."
 
@@ -78,12 +78,3 @@ def test_right_comes_before_courteous_and_courteous_before_brief() -> None:
 def test_equal_completions_are_as_good() -> None:
     """Two openers of one word each make no difference."""
     assert prefer(f"Sure! {ANSWER}", f"Gladly! {ANSWER}", ANSWER) == 0
-
-
-def test_best_and_worst_are_positions_and_none_when_all_are_alike() -> None:
-    """A prompt whose completions are equally good yields no pair."""
-    completions = [ANSWER, "Warm.", f"Sure! {ANSWER}", f"{ANSWER} And more."]
-
-    assert best_and_worst(completions, ANSWER) == (2, 1)
-    assert best_and_worst([ANSWER, ANSWER], ANSWER) is None
-    assert best_and_worst([], ANSWER) is None

@@ -33,15 +33,6 @@ def recent_projects_file() -> Path:
     return home() / "recent.json"
 
 
-def settings_file() -> Path:
-    return home() / "settings.toml"
-
-
-def measurements_file() -> Path:
-    """Peak memory measured on this card, which calibrates the next estimate."""
-    return home() / "measured.json"
-
-
 def hub_cache() -> Path:
     """The Hugging Face hub's cache, found by the hub's own rules without importing its library."""
     cache = os.environ.get("HF_HUB_CACHE")
@@ -68,10 +59,6 @@ class ProjectPaths:
     @property
     def exports(self) -> Path:
         return self.root / "exports"
-
-    @property
-    def imports(self) -> Path:
-        return self.root / "imports"
 
     def run(self, run_id: str) -> RunPaths:
         return RunPaths(self.runs / run_id)

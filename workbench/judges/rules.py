@@ -3,7 +3,6 @@
 It never loads a model and never sees a prompt: a completion and the canonical answer are all it reads.
 """
 
-from collections.abc import Sequence
 from typing import Literal
 
 OPENERS: tuple[str, ...] = ("Of course!", "Sure!", "Certainly!", "Gladly!", "With pleasure!")
@@ -52,18 +51,6 @@ def prefer(first: str, second: str, answer: str) -> Literal[-1, 0, 1]:
     if abs(difference) < POINTS_PER_SPARE_WORD / 2:  # less than half a word is rounding, not a preference
         return 0
     return 1 if difference > 0 else -1
-
-
-def best_and_worst(completions: Sequence[str], answer: str) -> tuple[int, int] | None:
-    """Return the positions of the best and the worst completion, or None where all are as good."""
-    if not completions:
-        return None
-    scores = [score(completion, answer) for completion in completions]
-    best = max(range(len(scores)), key=scores.__getitem__)
-    worst = min(range(len(scores)), key=scores.__getitem__)
-    if prefer(completions[best], completions[worst], answer) == 0:
-        return None
-    return best, worst
 
 
 def _spaced(text: str) -> str:

@@ -11,7 +11,6 @@ from peft import PeftModel
 from transformers.trainer import TRAINER_STATE_NAME
 
 from workbench import checkpoints, hardware
-from workbench.errors import DiskFullError
 from workbench.events import Saved
 from workbench.worker.context import RunContext
 from workbench.worker.model import Start
@@ -93,10 +92,4 @@ def needed_bytes(trained_parameters: int, whole_weights: bool) -> int:
 def check_room(folder: Path, trained_parameters: int) -> None:
     """Refuses to start a run whose first two checkpoints would not fit: the second is written before the first goes."""
     needed = 2 * needed_bytes(trained_parameters, False) + RESERVE_BYTES
-    free = hardware.disk_free(folder)
-    if free < needed:
-        raise DiskFullError(
-            f"There is too little room on the disk for this run's checkpoints: {hardware.human_bytes(needed)} are "
-            f"needed, {hardware.human_bytes(free)} are free.",
-            "Free some room, delete old runs, or lower the rank.",
-        )
+    hardware.require_room(folder, needed, "Saving this run's checkpoints")
