@@ -28,6 +28,7 @@ from screens.base import LEAST_COLUMNS, LEAST_ROWS, NOTICE_SECONDS, BenchScreen
 from screens.safe import ControlGuard, clean
 from screens.widgets.keys import shown_bindings
 from screens.widgets.title import Tab
+from workbench import preferences
 from workbench.errors import WorkbenchError
 
 if TYPE_CHECKING:
@@ -87,14 +88,6 @@ class Looked(Message):
     completions: int
 
 
-@dataclass
-class NextStepKnown(Message):
-    """The engine has worked out what the person could do next."""
-
-    progress: Progress
-    step: NextStep
-
-
 class BenchApp(App[int]):
     """The workbench in a terminal, on one open project."""
 
@@ -140,7 +133,8 @@ class BenchApp(App[int]):
         self._notice_timer: Any = None
         for known in theme.THEMES:
             self.register_theme(known)
-        self.theme = theme.DARK.name
+        kept = preferences.get("theme", theme.DARK.name)
+        self.theme = kept if kept in self.available_themes else theme.DARK.name
 
     @property
     def base_name(self) -> str:
@@ -151,6 +145,7 @@ class BenchApp(App[int]):
 
     def on_mount(self) -> None:
         self._catch_signals()
+        self.theme_changed_signal.subscribe(self, lambda chosen: preferences.put("theme", chosen.name))
         self.call_after_refresh(self._begin_looking)
 
     def _begin_looking(self) -> None:
@@ -189,7 +184,7 @@ class BenchApp(App[int]):
         from workbench.next_step import next_step, progress_of
 
         progress = progress_of(self.bench)
-        self.post_message(NextStepKnown(progress, next_step(progress)))
+        self.post_message(messages.NextStepKnown(progress, next_step(progress)))
 
     def on_looked(self, message: Looked) -> None:
         self.active = message.active
@@ -197,7 +192,7 @@ class BenchApp(App[int]):
         if message.ended or message.completions:
             self.post_message(messages.ProjectChanged())
 
-    def on_next_step_known(self, message: NextStepKnown) -> None:
+    def on_next_step_known(self, message: messages.NextStepKnown) -> None:
         self.progress, self.next_step = message.progress, message.step
         self._dress_current()
 

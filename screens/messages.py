@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from textual.message import Message
+
+if TYPE_CHECKING:
+    from workbench.next_step import NextStep, Progress
 
 
 @dataclass
@@ -64,3 +67,11 @@ class ProjectChanged(Message):
 
     what: str = ""
     details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class NextStepKnown(Message):
+    """The engine has worked out what the person could do next."""
+
+    progress: Progress
+    step: NextStep

@@ -29,6 +29,10 @@ def lease_folder() -> Path:
     return home() / "card"
 
 
+def preferences_file() -> Path:
+    return home() / "preferences.json"
+
+
 def recent_projects_file() -> Path:
     return home() / "recent.json"
 

@@ -21,6 +21,7 @@ from screens.widgets.keys import shown_bindings
 from screens.widgets.title import TitleRow
 from tests.fake_worker import FakeWorker, make_job
 from tests.ui.conftest import drawn, settle
+from workbench import preferences
 from workbench.bench import Bench
 from workbench.errors import InputError
 from workbench.events import Planned, Started, Step
@@ -229,3 +230,15 @@ def _read_until(terminal: int, wanted: bytes | None, seconds: float = 20.0) -> b
             return shown
         shown += part
     return shown
+
+
+async def test_the_chosen_theme_is_there_the_next_time(bench: Bench) -> None:
+    """A theme chosen once is the theme of the next start; one that is gone is the usual one."""
+    app = BenchApp(bench)
+    async with app.run_test() as pilot:
+        app.theme = "workbench-light"
+        await settle(pilot)
+
+    assert BenchApp(bench).theme == "workbench-light"
+    preferences.put("theme", "gone")
+    assert BenchApp(bench).theme == "workbench-dark"
