@@ -55,7 +55,7 @@ class ExportScreen(BenchScreen):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("space", "tick", "tick", id="export.tick", tooltip="Write the highlighted kind of file, or not."),
         Binding("x", "start", "export", id="export.start", tooltip="Write what is ticked, and check each part."),
-        Binding("c", "chat", "chat", id="export.chat", tooltip="Talk with the highlighted GGUF file."),
+        Binding("c", "chat", "chat", id="export.chat", tooltip="Talk with the highlighted GGUF file, or with the run."),
         Binding("tab", "app.focus_next", "next list", id="export.next", tooltip="Go to the next list."),
         Binding("r", "watch", "progress", id="export.watch", tooltip="Show the newest export at work."),
     ]
@@ -198,9 +198,8 @@ class ExportScreen(BenchScreen):
             return "No run has a finished model yet: train one first."
         if action == "start" and not self.chosen:
             return "Nothing is ticked: press space on a kind of file."
-        part = self.query_one("#export-parts", Records).record
-        if action == "chat" and (part is None or not part.is_gguf or not part.verified):
-            return "Choose a verified GGUF file in the list of exports; with a run, chat from the Runs screen."
+        if action == "chat" and not self._chat_with():
+            return "That file cannot be chatted with: choose a verified GGUF file, or a run."
         if action == "watch" and not self.bench.runs.ids():
             return "There is no export yet."
         return ""
@@ -236,10 +235,16 @@ class ExportScreen(BenchScreen):
             self.post_message(RunLaunched(exported.id))
         self.post_message(ProjectChanged(f"exporting run {run_id}: {', '.join(choice.name for choice in chosen)}"))
 
+    def _chat_with(self) -> str:
+        """The file under the cursor in the list of exports, elsewhere the chosen run; '' where there is neither."""
+        made = self.query_one("#export-parts", Records)
+        part: Part | None = made.record
+        if made.has_focus and part is not None:
+            return str(part.path) if part.is_gguf and part.verified else ""
+        return self.run_chosen.id if self.run_chosen is not None else ""
+
     def action_chat(self) -> None:
-        part = self.query_one("#export-parts", Records).record
-        if part is not None:
-            self.post_message(OpenChat(str(part.path)))
+        self.post_message(OpenChat(self._chat_with()))
 
     def action_watch(self) -> None:
         exports = self.bench.runs.all("export")

@@ -120,7 +120,7 @@ async def test_nothing_ticked_is_said(bench: Bench, trained: Run) -> None:
 
 
 async def test_only_a_verified_file_is_chatted_with(bench: Bench, trained: Run) -> None:
-    """c opens the chat with a verified GGUF, and refuses one that failed its checks."""
+    """c opens the chat with a verified GGUF under the cursor, and refuses one that failed its checks."""
     folder = exported(bench, trained)
     app = BenchApp(bench)
     async with app.run_test(size=(120, 40)) as pilot:
@@ -130,11 +130,25 @@ async def test_only_a_verified_file_is_chatted_with(bench: Bench, trained: Run) 
         await pilot.press("j", "c")
         await settle(pilot)
 
-        assert "Choose a verified GGUF file" in drawn(app)
+        assert "choose a verified GGUF file" in drawn(app)
         await pilot.press("k", "c")
         await settle(pilot)
         assert isinstance(app.screen, ChatScreen)
         assert f"{folder.name}/model-Q8_0.gguf" in drawn(app)
+
+
+async def test_a_run_is_chatted_with_from_the_list_of_models(bench: Bench, trained: Run) -> None:
+    """With the cursor on a run, c opens the chat with that run."""
+    exported(bench, trained)
+    app = BenchApp(bench)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("7")
+        await settle(pilot)
+        await pilot.press("c")
+        await settle(pilot)
+
+        assert isinstance(app.screen, ChatScreen)
+        assert trained.title in drawn(app)
 
 
 async def test_a_damaged_record_hides_only_its_own_folder(bench: Bench, trained: Run) -> None:
