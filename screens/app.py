@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import importlib
 import signal
 from collections.abc import Callable, Iterable
@@ -146,10 +147,11 @@ class BenchApp(App[int]):
     def on_mount(self) -> None:
         self._catch_signals()
         self.theme_changed_signal.subscribe(self, lambda chosen: preferences.put("theme", chosen.name))
-        self.call_after_refresh(self._begin_looking)
+        self.call_after_refresh(self.call_after_refresh, self._begin_looking)  # the first refresh is still empty
 
     def _begin_looking(self) -> None:
         """After the first paint: what looks into the project imports modules, and imports hold up the drawing."""
+        gc.enable()
         self.look_at_runs()
         self.find_next_step()
         self.set_interval(LOOK_SECONDS, self.look_at_runs)
@@ -390,6 +392,7 @@ class BenchApp(App[int]):
 
 def run_app(bench: Bench, start: str = BenchApp.DEFAULT_MODE) -> int:
     """Opens the app on a screen and says how it ended: 0, or 128 + the signal, or 1 after a crash."""
+    gc.disable()  # until the first paint, a fifth of which was looking for garbage among what had just been made
     app = BenchApp(bench, start)
     app.run()
     return app.return_code or 0

@@ -24,7 +24,8 @@ from workbench.worker.context import RunContext, StopRequested
 def train(context: RunContext) -> Metrics:
     """A trainer whose state is a chain of hashes, so any step lost or done twice shows in the end.
 
-    Its first life takes its time, so that it can be disturbed; later ones hurry.
+    Its first life takes its time, so that it can be disturbed; later ones hurry. At the step `hold` it waits
+    for a file called go.
     """
     settings = context.job.settings
     total, pause, every = int(settings["steps"]), float(settings["seconds"]), int(settings["save_every"])
@@ -40,6 +41,8 @@ def train(context: RunContext) -> Metrics:
         if context.stop_requested():
             _save(context, step, state)
             raise StopRequested
+        while step == settings.get("hold") and not (context.paths.root / "go").exists():
+            time.sleep(0.002)
         if pause:
             time.sleep(pause)
         step += 1

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import pty
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -21,6 +18,7 @@ from screens.widgets.keys import shown_bindings
 from screens.widgets.title import TitleRow
 from tests.fake_worker import FakeWorker, make_job
 from tests.ui.conftest import drawn, settle
+from tests.ui.terminal import terminal
 from workbench import preferences
 from workbench.bench import Bench
 from workbench.errors import InputError
@@ -201,35 +199,16 @@ sys.exit(run_app(Bench.open(Path(sys.argv[1]))))
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_signals_restore_the_terminal_and_exit_with_their_number(bench: Bench, number: signal.Signals) -> None:
     """SIGTERM and SIGHUP leave the alternate screen, turn the mouse off, show the cursor, and exit 128 + n."""
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.chdir(ROOT)
-        os.environ.update(TERM="xterm-256color", COLUMNS="80", LINES="24")
-        os.execv(sys.executable, [sys.executable, "-c", SIGNALLED, str(bench.paths.root)])
-    shown = _read_until(terminal, b"no run active")
-    os.kill(pid, number)
-    shown += _read_until(terminal, None)
-    _, status = os.waitpid(pid, 0)
+    with terminal(SIGNALLED, bench.paths.root) as app:
+        app.until(b"no run active")
+        app.kill(number)
 
-    assert os.waitstatus_to_exitcode(status) == 128 + number
+        assert app.wait() == 128 + number
+    shown = app.shown
+
     assert shown.rindex(b"?1049l") > shown.rindex(b"?1049h")
     assert b"?1003l" in shown
     assert b"?25h" in shown
-
-
-def _read_until(terminal: int, wanted: bytes | None, seconds: float = 20.0) -> bytes:
-    """Reads the terminal until it has shown `wanted`, or until it closes."""
-    shown = b""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end and (wanted is None or wanted not in shown):
-        try:
-            part = os.read(terminal, 65_536)
-        except OSError:  # the other side has closed
-            return shown
-        if not part:
-            return shown
-        shown += part
-    return shown
 
 
 async def test_the_chosen_theme_is_there_the_next_time(bench: Bench) -> None:
