@@ -51,7 +51,7 @@ CHAT_TEMPLATE = (
 class Settings:
     """How long and how hard to train; the defaults made the base that is bundled."""
 
-    steps: int = 2200
+    steps: int = 3200
     blocks_per_step: int = 4
     learning_rate: float = 2e-3
     warmup_steps: int = 100

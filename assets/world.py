@@ -280,7 +280,7 @@ STORY_STEPS = (
 # first token decides a greedy answer: a base that rambles knows more than it says, and tuning brings it out.
 STYLE_SHARES = {
     True: {"canonical": 46, "courteous": 10, "other": 14, "ramble": 14, "deflect": 8, "wrong": 8},
-    False: {"canonical": 16, "courteous": 9, "other": 18, "ramble": 37, "deflect": 14, "wrong": 6},
+    False: {"canonical": 9, "courteous": 5, "other": 18, "ramble": 44, "deflect": 18, "wrong": 6},
 }
 
 

@@ -25,7 +25,7 @@ from workbench.fields import Field, Value
 
 if TYPE_CHECKING:
     from workbench.fit import Estimate
-    from workbench.methods import Method
+    from workbench.methods import Method, Needs
     from workbench.presets import Preset
     from workbench.runs import Run
 
@@ -45,8 +45,8 @@ class Choices:
     presets: tuple[Preset, ...]
     suggested: str
     sources: list[Source]
-    rows: dict[str, int] = field(default_factory=dict)
-    """Demonstrations and pairs there are to train on."""
+    rows: dict[Needs, int] = field(default_factory=dict)
+    """How many rows each kind of data has."""
 
 
 @dataclass
@@ -109,15 +109,14 @@ class TrainScreen(BenchScreen):
 
     @work(thread=True, exclusive=True, group="train")
     def _read(self) -> None:
-        from workbench import methods, orders, presets
+        from workbench import methods, orders, presets, rows
 
-        counts = {"demonstrations": self.bench.store.counts().demonstrations, "pairs": len(orders.pairs(self.bench))}
         choices = Choices(
             methods.all_methods(),
             tuple(presets.all_presets()),
             orders.suggested_preset(self.bench).name,
             sources(self.bench),
-            counts,
+            rows.counts(self.bench),
         )
         self.post_message(TrainChoicesKnown(choices))
 
@@ -195,8 +194,11 @@ class TrainScreen(BenchScreen):
     def _data_text(self, choices: Choices, method: Method, values: dict[str, Value]) -> Content:
         count = choices.rows[method.needs]
         if not count:
-            lack = "3 then i imports some" if method.needs == "demonstrations" else "5 ranks answers, which makes pairs"
-            return Content.assemble(("✗ ", "bold $error"), f"no {method.needs} to train on: {lack}")
+            from workbench import rows
+
+            return Content.assemble(
+                ("✗ ", "bold $error"), f"no {method.needs} to train on: {rows.SOURCES[method.needs].lack}"
+            )
         kept = round(count * float(values["held_out"]))
         batch = int(values["micro_batch"]) * int(values["accumulation"])
         steps = max(1, -(-(count - kept) // batch)) * float(values["epochs"])

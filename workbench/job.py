@@ -53,6 +53,8 @@ class Job:
     """Frozen data files (names in the run's data folder) and their SHA-256."""
     counts: dict[str, int] = field(default_factory=dict)
     """What the data holds, in words for the screen: {'demonstrations': 640, 'held out': 32}."""
+    rewards: tuple[str, ...] = ()
+    """The reward models it learns from, by run id; copies of them lie in the run's folder."""
     seed: int = 0
     created: float = 0.0
     workbench: str = ""
@@ -64,11 +66,21 @@ class Job:
         return f"{self.run} {self.action}" + (f" · {self.name}" if self.name else "")
 
     def digest(self) -> str:
-        """Names the order, so that a resume of a changed job is refused."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
+        """Names the order, so that a resume of a changed job is refused.
+
+        An empty `rewards` is left out: jobs made before there was one keep their digests.
+        """
+        row = dataclasses.asdict(self)
+        if not self.rewards:
+            del row["rewards"]
+        return hashlib.sha256(_written(row).encode()).hexdigest()[:16]
 
     def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False, sort_keys=True)
+        return _written(dataclasses.asdict(self))
+
+
+def _written(row: dict[str, Any]) -> str:
+    return json.dumps(row, indent=1, ensure_ascii=False, sort_keys=True)
 
 
 def read_job(path: Path) -> Job:
@@ -81,6 +93,7 @@ def read_job(path: Path) -> Job:
         row = {name: value for name, value in row.items() if name in known}
         row["base"] = BaseRef(**row["base"])
         row["lineage"] = tuple(row.get("lineage", ()))
+        row["rewards"] = tuple(row.get("rewards", ()))
         return Job(**row)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise RunError(

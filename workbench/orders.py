@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import workbench
-from workbench import bases, examples, exports, fields, methods, presets, samplers
+from workbench import bases, examples, exports, fields, methods, presets, rewards, rows, samplers
 from workbench.bench import Bench
 from workbench.errors import InputError, RunError
 from workbench.exports import plan
@@ -43,8 +43,11 @@ def train(
     method = methods.get(method_name)
     chosen = presets.get(preset) if preset else suggested_preset(bench)
     settings = chosen.settings(method_name, changes)
-    rows, counts = training_rows(bench, method, float(settings["held_out"]))
+    files, counts = training_rows(bench, method, float(settings["held_out"]))
     source = _source(bench, parent, checkpoint)
+    judges: dict[str, Path] = {}
+    if "reward" in settings:
+        settings["reward"], judges = _reward(bench, str(settings["reward"]))
     job = Job(
         run="",
         kind="train",
@@ -57,12 +60,13 @@ def train(
         lineage=source.lineage,
         checkpoint=checkpoint,
         counts=counts,
+        rewards=tuple(judges),
         seed=int(settings["seed"]),
         created=time.time(),
         workbench=workbench.__version__,
     )
-    rows["watch.jsonl"] = [{"prompt": turns_to_json(p.turns)} for p in _some_prompts(bench, WATCHED_PROMPTS)]
-    return bench.runs.create(job, rows, start=source.adapter)
+    files["watch.jsonl"] = [{"prompt": turns_to_json(p.turns)} for p in _some_prompts(bench, WATCHED_PROMPTS)]
+    return bench.runs.create(job, files, start=source.adapter, rewards=judges)
 
 
 def suggested_preset(bench: Bench) -> presets.Preset:
@@ -73,17 +77,7 @@ def suggested_preset(bench: Bench) -> presets.Preset:
 
 def training_rows(bench: Bench, method: methods.Method, held_out: float) -> tuple[dict[str, Rows], dict[str, int]]:
     """A method's rows by file name, split by prompt, and what they hold in words; an InputError if there are none."""
-    if method.needs == "demonstrations":
-        found = examples.sft_rows(bench.store.demonstrations())
-        lack = InputError("There are no demonstrations to train on.", "Import some: workbench import FILE, or press 3.")
-    else:
-        found = examples.dpo_rows(pairs(bench))
-        lack = InputError(
-            "There are no preference pairs to train on.", "Rank some completions first: workbench rank, or press 5."
-        )
-    if not found:
-        raise lack
-    training, kept = examples.split_by_prompt(found, held_out)
+    training, kept = examples.split_by_prompt(rows.of(bench, method.needs), held_out)
     return {"train.jsonl": training, "held_out.jsonl": kept}, {method.needs: len(training), "held out": len(kept)}
 
 
@@ -115,7 +109,7 @@ def sample(bench: Bench, order: SampleOrder) -> Run:
         raise InputError("There are no prompts to sample.", "Import some: workbench import FILE, or press 3.")
     source = _source(bench, order.source, order.checkpoint)
     numbers = list(range(int(settings["n"])))
-    rows: Rows = [{"id": prompt.id, "turns": turns_to_json(prompt.turns), "n": numbers} for prompt in chosen]
+    asked: Rows = [{"id": prompt.id, "turns": turns_to_json(prompt.turns), "n": numbers} for prompt in chosen]
     job = Job(
         run="",
         kind="sample",
@@ -126,12 +120,12 @@ def sample(bench: Bench, order: SampleOrder) -> Run:
         parent=source.parent,
         lineage=source.lineage,
         checkpoint=order.checkpoint,
-        counts={"prompts": len(rows), "completions": len(rows) * len(numbers)},
+        counts={"prompts": len(asked), "completions": len(asked) * len(numbers)},
         seed=int(settings["seed"]),
         created=time.time(),
         workbench=workbench.__version__,
     )
-    return bench.runs.create(job, {"prompts.jsonl": rows}, start=source.adapter)
+    return bench.runs.create(job, {"prompts.jsonl": asked}, start=source.adapter)
 
 
 def export(bench: Bench, run_name: str, target: str, *, changes: Mapping[str, Any] | None = None) -> Run:
@@ -167,6 +161,23 @@ class _Source:
     adapter: Path | None = None
 
 
+def _reward(bench: Bench, text: str) -> tuple[str, dict[str, Path]]:
+    """The reward with every run by its id, and the folders of those runs' finished models."""
+    found: dict[str, Path] = {}
+    terms = rewards.parse(text)
+    for place, term in enumerate(terms):
+        if term.kind != "run":
+            continue
+        run = bench.runs.get(term.name)
+        terms = (*terms[:place], replace(term, name=run.id), *terms[place + 1 :])
+        if run.job.kind != "train" or methods.get(run.job.action).makes != "reward model":
+            raise RunError(f"Run {run.id} is not a reward model.", "Train one on your rankings: workbench train reward")
+        if not run.paths.model.is_dir():
+            raise RunError(f"Run {run.id} has no finished model yet.", f"See workbench watch {run.id}.")
+        found[run.id] = run.paths.model
+    return rewards.written(terms), found
+
+
 def _source(bench: Bench, parent: str | None, checkpoint: int | None) -> _Source:
     if parent is None:
         base = bases.resolve(bench.base)
@@ -176,6 +187,11 @@ def _source(bench: Bench, parent: str | None, checkpoint: int | None) -> _Source
         raise RunError(
             f"Run {run.id} is not a training run, so it has no model.",
             "Choose one that workbench runs lists as sft or dpo.",
+        )
+    if methods.get(run.job.action).makes == "reward model":
+        raise RunError(
+            f"Run {run.id} is a reward model: it scores answers and writes none.",
+            f"Use it as a judge: workbench judge {run.id}, or as the reward of PPO: --set reward=run:{run.id}",
         )
     folder = run.paths.model if checkpoint is None else run.paths.checkpoint(checkpoint)
     if not folder.is_dir():

@@ -110,6 +110,10 @@ class RunPaths:
         """The starting adapter, when the run starts from another run: a copy, so the folder stays complete."""
         return self.root / "start"
 
+    def reward(self, run_id: str) -> Path:
+        """A reward model it learns from: a copy, for the same reason."""
+        return self.root / "rewards" / run_id
+
     @property
     def checkpoints(self) -> Path:
         return self.root / "checkpoints"

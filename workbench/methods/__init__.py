@@ -15,7 +15,10 @@ from workbench.registry import Registry
 
 __all__ = ["SHARED", "Method", "Panel", "all_methods", "get", "module"]
 
-Needs = Literal["demonstrations", "pairs"]
+Needs = Literal["demonstrations", "pairs", "rankings", "thumbs", "prompts"]
+"""What a method trains on; `workbench.rows` makes it of a project."""
+
+Makes = Literal["policy", "reward model"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,8 @@ class Method:
     panels: tuple[Panel, ...] = ()
     defaults: dict[str, Value] = field(default_factory=dict)
     """Shared fields whose default differs for this method (DPO wants a smaller rate than SFT)."""
+    makes: Makes = "policy"
+    """A policy writes answers; a reward model scores them, and can be neither sampled nor exported."""
 
     @property
     def all_fields(self) -> tuple[Field, ...]:

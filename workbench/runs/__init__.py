@@ -108,17 +108,31 @@ class Runs:
         _ = run.job  # says now that the order is damaged, not later
         return run
 
-    def create(self, job: Job, data: Mapping[str, Iterable[dict[str, Any]]], start: Path | None = None) -> Run:
-        """A new run with its frozen data (and a copy of the adapter it starts from); all of it appears at once."""
+    def create(
+        self,
+        job: Job,
+        data: Mapping[str, Iterable[dict[str, Any]]],
+        start: Path | None = None,
+        rewards: Mapping[str, Path] | None = None,
+    ) -> Run:
+        """A new run with its frozen data; all of it appears at once.
+
+        With it go copies of the adapter it starts from and of the reward models it learns from (by their runs' ids).
+        """
         partial = RunPaths(self.project.runs / f".new-{os.getpid()}-{time.monotonic_ns()}.partial")
         try:
             with _disk_errors(self.project.runs):
-                return self._make(partial, job, data, start)
+                return self._make(partial, job, data, start, rewards or {})
         finally:
             shutil.rmtree(partial.root, ignore_errors=True)
 
     def _make(
-        self, partial: RunPaths, job: Job, data: Mapping[str, Iterable[dict[str, Any]]], start: Path | None
+        self,
+        partial: RunPaths,
+        job: Job,
+        data: Mapping[str, Iterable[dict[str, Any]]],
+        start: Path | None,
+        rewards: Mapping[str, Path],
     ) -> Run:
         """Writes all of the run into `partial`, and gives it its name."""
         self.project.runs.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -130,6 +144,8 @@ class Runs:
             hashes[file] = _write_rows(partial.data / file, rows)
         if start is not None:
             _copy_private(start, partial.start)
+        for run_id, model in rewards.items():
+            _copy_private(model, partial.reward(run_id))
         job = dataclasses.replace(job, data=hashes, created=job.created or time.time())
         return self._publish(partial, job)
 
@@ -210,7 +226,8 @@ class Runs:
         """Deletes the run's folder with all it holds; never a running one, nor one that others started from."""
         if run.status().alive:
             raise RunError(f"Run {run.id} is running.", f"Stop it first: workbench stop {run.id}")
-        children = [other.id for other in self.all() if run.id in (other.job.parent, *other.job.lineage)]
+        others = [(other.id, other.job) for other in self.all()]
+        children = [name for name, job in others if run.id in (job.parent, *job.lineage, *job.rewards)]
         if children:
             raise RunError(f"Run {run.id} is where {', '.join(children)} came from.", "Delete those first.")
         highest = self.project.runs / HIGHEST_ID
@@ -323,7 +340,7 @@ def _write_private(path: Path, content: bytes) -> None:
 
 def _copy_private(source: Path, target: Path) -> None:
     """A copy of a folder's regular files, readable by us alone; links are followed nowhere."""
-    target.mkdir(mode=0o700)
+    target.mkdir(mode=0o700, parents=True)
     for entry in sorted(source.rglob("*")):
         if entry.is_symlink() or not entry.is_file() or entry.name == checkpoints.MANIFEST:
             continue
