@@ -14,15 +14,34 @@ from textual.message import Message
 from textual.widgets import Static
 
 from screens.base import BenchScreen
-from screens.messages import OpenChat, OpenRun, ProjectChanged, RunLaunched
+from screens.messages import OpenChat, OpenCompare, OpenRun, ProjectChanged, RunLaunched
 from screens.safe import line
+from screens.widgets.facts import Facts
 from screens.widgets.panel import Empty, Panel
 from screens.widgets.records import Cell, Column, Records
-from workbench.exported import USUAL, Choice, Part, checked_in_words, choices, exportable_runs, orders_of, parts
-from workbench.exports.plan import MARGIN_BYTES, free_bytes, megabytes
+from workbench.blind import last_heard
+from workbench.exported import (
+    USUAL,
+    Choice,
+    Part,
+    adapter_bytes,
+    checked_in_words,
+    choices,
+    exportable_runs,
+    needed_bytes,
+    orders_of,
+    parts,
+    refusal,
+)
+from workbench.exports.plan import MARGIN_BYTES
+from workbench.hardware import disk_free, human_bytes
 
 if TYPE_CHECKING:
     from workbench.runs import Run
+
+
+ABOUT_FROM = 76
+"""Columns from which the list of kinds says what each is for; below, a line under it does for the highlighted one."""
 
 
 @dataclass
@@ -31,7 +50,9 @@ class ExportsKnown(Message):
 
     runs: list[Run]
     choices: dict[str, list[Choice]]
+    """By the run's id."""
     refusals: dict[str, str]
+    """Why something cannot be exported, by the run's id."""
     parts: list[Part]
     free: int
     working: str = ""
@@ -56,6 +77,9 @@ class ExportScreen(BenchScreen):
         Binding("space", "tick", "tick", id="export.tick", tooltip="Write the highlighted kind of file, or not."),
         Binding("x", "start", "export", id="export.start", tooltip="Write what is ticked, and check each part."),
         Binding("c", "chat", "chat", id="export.chat", tooltip="Talk with the highlighted GGUF file, or with the run."),
+        Binding(
+            "b", "compare", "blind", id="export.compare", tooltip="Hear the file blind beside the run it is made from."
+        ),
         Binding("tab", "app.focus_next", "next list", id="export.next", tooltip="Go to the next list."),
         Binding("r", "watch", "progress", id="export.watch", tooltip="Show the newest export at work."),
     ]
@@ -71,7 +95,7 @@ class ExportScreen(BenchScreen):
         with Horizontal(id="export-order"):
             with Panel(title="model", id="export-models"):
                 yield Records[RunRow](
-                    (Column("run", 6), Column("method", 8), Column("name")),
+                    (Column("run", 4), Column("method", 6), Column("name")),
                     lambda row: (
                         line(row.run.id),
                         line(row.run.job.action),
@@ -80,10 +104,15 @@ class ExportScreen(BenchScreen):
                     key=lambda row: row.run.id,
                     id="export-runs",
                 )
-                yield Empty("No run has a finished model yet.", "6", "to see the runs", id="export-none")
+                yield Empty("No run has a finished model yet.", "6", "to see runs", id="export-none")
             with Panel(title="write", id="export-targets"):
                 yield Records[Tick](
-                    (Column("", 3), Column("kind", 8), Column("size", 9, "right"), Column("about", from_width=60)),
+                    (
+                        Column("", 3),
+                        Column("kind", 9),
+                        Column("size", 9, "right"),
+                        Column("about", from_width=ABOUT_FROM),
+                    ),
                     _tick_cells,
                     key=lambda tick: tick.choice.name,
                     header=False,
@@ -92,7 +121,7 @@ class ExportScreen(BenchScreen):
                 yield Static(id="export-room")
         with Panel(title="exported", id="export-made"), Vertical():
             yield Records[Part](PART_COLUMNS, _part_cells, key=lambda part: part.name, id="export-parts")
-            yield Static(id="export-checks")
+            yield Facts(id="export-checks")
             yield Empty("Nothing exported yet.", "x", "to write what is ticked", id="export-nothing")
 
     def reload(self) -> None:
@@ -106,14 +135,18 @@ class ExportScreen(BenchScreen):
         runs = exportable_runs(self.bench)
         found: dict[str, list[Choice]] = {}
         refusals: dict[str, str] = {}
-        for spec in {run.job.base.path for run in runs}:
+        for run in runs:
+            found[run.id], refusals[run.id] = [], refusal(run)
+            if refusals[run.id]:
+                continue
             try:
-                base = bases.resolve(spec)
-                found[spec], refusals[spec] = choices(base), base.exportable
+                base = bases.resolve(run.job.base.path)
+                found[run.id] = choices(base, adapter_bytes=adapter_bytes(run))
+                refusals[run.id] = f"no GGUF: {base.exportable}" if base.exportable else ""
             except BaseModelError as error:
-                found[spec], refusals[spec] = [], str(error)
+                refusals[run.id] = str(error)
         working = next((run.id for run in self.bench.runs.all("export") if run.status().alive), "")
-        free = free_bytes(self.bench.paths.exports)
+        free = disk_free(self.bench.paths.exports)
         self.post_message(ExportsKnown(runs, found, refusals, parts(self.bench), free, working))
 
     def on_exports_known(self, message: ExportsKnown) -> None:
@@ -136,7 +169,7 @@ class ExportScreen(BenchScreen):
         if message.working:
             nothing.say(f"Run {message.working} is writing and checking.", "r", "to see how far it is")
         else:
-            nothing.say("Nothing exported yet.", "x", "to write what is ticked")
+            nothing.say("Nothing exported yet.", *(("x", "to write what is ticked") if message.runs else ()))
         self._show_choices()
 
     def choose_source(self, run_id: str | None) -> None:
@@ -147,8 +180,9 @@ class ExportScreen(BenchScreen):
     @on(Records.Highlighted, "#export-parts")
     def _show_checks(self, message: Records.Highlighted[Part]) -> None:
         found = [] if message.record is None else checked_in_words(message.record)
-        rows = [Content.assemble((f"{what:<12}", "$quiet"), line(said)) for what, said in found]
-        self.query_one("#export-checks", Static).update(Content("\n").join(rows))
+        heard = None if message.record is None else last_heard(self.bench, message.record)
+        found += [] if heard is None else [("by ear", heard.sentence)]
+        self.query_one(Facts).facts = [(what, line(said)) for what, said in found]
         self.refresh_bindings()
 
     # -- what is chosen
@@ -162,31 +196,40 @@ class ExportScreen(BenchScreen):
     def chosen(self) -> list[Choice]:
         return [tick.choice for tick in self.query_one("#export-kinds", Records).records if tick.on]
 
+    @on(Records.Highlighted, "#export-kinds")
+    def _other_kind(self) -> None:
+        self._show_room(self.run_chosen)
+
     @on(Records.Highlighted, "#export-runs")
     def _other_run(self) -> None:
         self._show_choices()
 
     def _show_choices(self) -> None:
         run = self.run_chosen
-        found = self._known.choices.get(run.job.base.path, []) if run is not None else []
+        found = self._known.choices.get(run.id, []) if run is not None else []
         kinds = self.query_one("#export-kinds", Records)
         kinds.records = [Tick(choice, choice.name in self._ticked) for choice in found]
+        self.query_one("#export-targets", Panel).note(", ".join(choice.name for choice in self.chosen))
         self._show_room(run)
         self.refresh_bindings()
 
     def _show_room(self, run: Run | None) -> None:
-        refusal = self._known.refusals.get(run.job.base.path, "") if run is not None else ""
-        needed = sum(choice.size_bytes for choice in self.chosen) + MARGIN_BYTES
+        refused = self._known.refusals.get(run.id, "") if run is not None else ""
+        offered = [tick.choice for tick in self.query_one("#export-kinds", Records).records]
+        needed = needed_bytes(self.chosen, offered) + MARGIN_BYTES
         fits = needed < self._known.free
         said = Content.assemble(
             (f"run {run.id} needs " if run is not None else "", "$quiet"),
-            (megabytes(needed), "$strong" if fits else "bold $error"),
+            (human_bytes(needed), "$strong" if fits else "bold $error"),
             (" of ", "$quiet"),
-            (f"{megabytes(self._known.free)} free", "$quiet"),
+            (f"{human_bytes(self._known.free)} free", "$quiet"),
             ("" if fits else "  ✗ too little room", "bold $error"),
         )
-        if refusal:
-            said = Content("\n").join([line(f"no GGUF: {refusal}", "$accent"), said])
+        tick: Tick | None = self.query_one("#export-kinds", Records).record
+        if refused:
+            said = Content("\n").join([line(refused, "$accent"), said])
+        elif tick is not None and self.query_one("#export-kinds").size.width < ABOUT_FROM + 3:
+            said = Content("\n").join([Content.styled(tick.choice.about, "$quiet"), said])
         self.query_one("#export-room", Static).update(said if run is not None else Content())
 
     # -- keys
@@ -200,6 +243,8 @@ class ExportScreen(BenchScreen):
             return "Nothing is ticked: press space on a kind of file."
         if action == "chat" and not self._chat_with():
             return "That file cannot be chatted with: choose a verified GGUF file, or a run."
+        if action == "compare" and self._comparable() is None:
+            return "Choose a verified GGUF file of a run that is still there: tab goes to the list of exports."
         if action == "watch" and not self.bench.runs.ids():
             return "There is no export yet."
         return ""
@@ -246,6 +291,18 @@ class ExportScreen(BenchScreen):
     def action_chat(self) -> None:
         self.post_message(OpenChat(self._chat_with()))
 
+    def _comparable(self) -> Part | None:
+        """The file under the cursor, if it and the run it was made from can both be asked."""
+        part: Part | None = self.query_one("#export-parts", Records).record
+        if part is None or not part.is_gguf or not part.verified:
+            return None
+        return part if any(run.id == part.run for run in self._known.runs) else None
+
+    def action_compare(self) -> None:
+        part = self._comparable()
+        if part is not None:
+            self.post_message(OpenCompare(part))
+
     def action_watch(self) -> None:
         exports = self.bench.runs.all("export")
         if exports:
@@ -260,6 +317,7 @@ class RunRow:
 
 
 PART_COLUMNS = (
+    Column("run", 4),
     Column("file"),
     Column("size", 8, "right"),
     Column("check", 10),
@@ -273,7 +331,7 @@ def _tick_cells(tick: Tick) -> tuple[Cell, ...]:
     return (
         mark,
         Content(tick.choice.name),
-        megabytes(tick.choice.size_bytes),
+        human_bytes(tick.choice.size_bytes),
         Content.styled(tick.choice.about, "$quiet"),
     )
 
@@ -282,8 +340,9 @@ def _part_cells(part: Part) -> tuple[Cell, ...]:
     agreement, kl = part.figure("greedy_agreement"), part.figure("mean_kl")
     passed = Content.styled("✓ verified", "$success") if part.verified else Content.styled("✗ failed", "bold $error")
     return (
-        line(part.name),
-        megabytes(part.size_bytes),
+        line(part.run),
+        line(part.path.name),
+        human_bytes(part.size_bytes),
         passed,
         "" if agreement is None else f"{agreement:.2%}",
         "" if kl is None else f"{kl:.1e}",

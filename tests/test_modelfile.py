@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from workbench.errors import FormatError
-from workbench.exports import modelfile
+from workbench.exports import go_template, modelfile
 from workbench.paths import BUNDLED_BASE
 from workbench.tokens import ChatTokens, Turns, compile_template
 
@@ -21,6 +21,35 @@ LLAMA3 = (
     "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"
 )
 NUMBERED = "{% for m in messages %}{{ loop.index ~ m['role'] ~ m['content'] }}{% endfor %}>"
+QWEN = (
+    "{% if messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nYou are Qwen.<|im_end|>\n' }}{% endif %}" + CHATML
+)
+GEMMA = (
+    "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{% set first = messages[0]['content'] + '\n\n' %}"
+    "{% set rest = messages[1:] %}{% else %}{% set first = '' %}{% set rest = messages %}{% endif %}"
+    "{% for m in rest %}{{ '<start_of_turn>' + ('model' if m['role'] == 'assistant' else m['role']) + '\n' "
+    "+ (first if loop.first else '') + m['content'] | trim + '<end_of_turn>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"
+)
+MISTRAL = (
+    "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{% set first = messages[0]['content'] + '\n\n' %}"
+    "{% set rest = messages[1:] %}{% else %}{% set first = '' %}{% set rest = messages %}{% endif %}"
+    "{% for m in rest %}{% if m['role'] == 'user' %}"
+    "{{ '[INST] ' + (first if loop.last else '') + m['content'] + ' [/INST]' }}"
+    "{% else %}{{ ' ' + m['content'] + eos_token }}{% endif %}{% endfor %}"
+)
+PHI = (
+    "{% for m in messages %}{{ '<|' + m['role'] + '|>\n' + m['content'] + '<|end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% else %}{{ eos_token }}{% endif %}"
+)
+LLAMA31 = (
+    "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{% set said = messages[0]['content'] %}"
+    "{% set messages = messages[1:] %}{% else %}{% set said = '' %}{% endif %}"
+    "{{ '<|start_header_id|>system<|end_header_id|>\n\nToday Date: 26 Jul 2024\n\n' + said + '<|eot_id|>' }}"
+    "{% for m in messages %}{{ '<|start_header_id|>' + m['role'] + '<|end_header_id|>\n\n' + m['content'] | trim + "
+    "'<|eot_id|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"
+)
 NO_SYSTEM = (
     "{% for m in messages %}{% if m['role'] == 'system' %}{{ raise_exception('no system turns') }}{% endif %}"
     "[{{ m['role'] }}]{{ m['content'] }}[end]{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}"
@@ -34,7 +63,9 @@ def renderer(source: str, bos: str = "<s>") -> Callable[[Turns, bool], str]:
         from jinja2 import TemplateError
 
         try:
-            return str(compiled.render(messages=list(turns), add_generation_prompt=ask, bos_token=bos))
+            return str(
+                compiled.render(messages=list(turns), add_generation_prompt=ask, bos_token=bos, eos_token="</s>")
+            )
         except TemplateError as error:
             raise FormatError(str(error)) from None
 
@@ -60,6 +91,19 @@ def test_known_templates_are_recognised(source: str, begin: str, user: tuple[str
     assert found is not None
     assert (found.begin, found.around["user"], found.opening) == (begin, user, opening)
     assert set(found.around) == {"user", "assistant", "system"}
+
+
+@pytest.mark.parametrize("source", [CHATML, LLAMA3, QWEN, GEMMA, MISTRAL, PHI, LLAMA31, NO_SYSTEM])
+def test_ollama_s_template_renders_as_the_model_s_own(source: str) -> None:
+    """What Ollama is given, run as Go runs it, gives the Jinja template's text for every chat, system turns too."""
+    render = renderer(source)
+    found = modelfile.recognise(render, "<s>")
+
+    assert found is not None
+    template = modelfile.ollama_template(found, with_begin=True)
+    chats = [chat for chat in modelfile.CHATS if all(turn["role"] in found.around for turn in chat)]
+    assert len(chats) == (2 if source is NO_SYSTEM else 4)
+    assert [go_template.render(template, chat) for chat in chats] == [render(chat, True) for chat in chats]
 
 
 def test_a_template_that_counts_its_turns_is_left_to_jinja() -> None:

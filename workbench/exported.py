@@ -5,13 +5,12 @@ It reads `export.json` files and never a model.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.exports import plan
-from workbench.exports.folder import RECORD, UNVERIFIED
+from workbench.exports import plan, quants
+from workbench.exports.folder import RECORD, UNVERIFIED, read_record
 
 if TYPE_CHECKING:
     from workbench.bases import Base
@@ -19,18 +18,20 @@ if TYPE_CHECKING:
     from workbench.runs import Run
 
 ABOUT: dict[str, str] = {
-    "merged": "Hugging Face folder, to go on training or to serve",
-    "f32": "every bit, for comparing only",
-    "f16": "GGUF as trained",
-    "Q8_0": "GGUF, half of f16, hard to tell from it",
-    "Q6_K": "GGUF, a little smaller, a little less sure",
-    "Q5_K_M": "GGUF, for cards that Q6_K does not fit",
-    "Q4_K_M": "GGUF, the smallest here; some answers change",
+    "merged": "Hugging Face folder, to train on or to serve",
+    "ollama": "Q8_0 unless others are ticked, and a checked Modelfile",
+    "gguf-lora": "the adapter alone, to be put upon a GGUF of the base",
+    **{quant.name: f"GGUF; loses {quant.said}" for quant in quants.ALL},
 }
-"""What each choice is for, in half a line."""
+"""What each choice is for, or what it loses, in half a line."""
 
 USUAL = ("merged", "Q8_0")
 """Ticked when the screen opens: one folder to go on with, one file to chat with."""
+
+FIRST = ("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "IQ4_XS", "Q3_K_M")
+"""What most people want of the thirty types, listed before the others."""
+
+FOR_OLLAMA = "Q8_0"
 
 
 @dataclass(frozen=True)
@@ -47,27 +48,54 @@ class Choice:
         return self.quant or self.target
 
 
-def choices(base: Base) -> list[Choice]:
-    """Everything a model on that base can be exported as, with estimated sizes; no GGUF where it is not supported."""
+def choices(base: Base, *, adapter_bytes: int = 0) -> list[Choice]:
+    """Everything a model on that base can be exported as, with estimated sizes; no GGUF where it is not supported.
+
+    `adapter_bytes`: the size of its adapter; nought for a model without one.
+    """
     merged = plan.merged_bytes(base.size_bytes)
     found = [Choice("merged", "", ABOUT["merged"], sum(merged.kept.values()))]
     if base.exportable:
         return found
-    narrow = base.hidden % 256 != 0
-    for quant in plan.BITS:
-        size = sum(plan.gguf_bytes(base.parameters, [quant], narrow=narrow).kept.values())
-        found.append(Choice("gguf", quant, ABOUT[quant], size))
-    return found
+    types = [*FIRST, *(quant.name for quant in quants.ALL if quant.name not in FIRST)]
+    files = [Choice("gguf", name, ABOUT[name], _file_bytes(base, name)) for name in types]
+    found.append(Choice("ollama", "", ABOUT["ollama"], files[0].size_bytes))
+    if adapter_bytes:
+        found.append(Choice("gguf-lora", "", ABOUT["gguf-lora"], adapter_bytes))
+    return found + files
+
+
+def _file_bytes(base: Base, name: str) -> int:
+    """The estimated size of one GGUF of a model on that base."""
+    narrow = any(width % plan.WIDE_ROW for width in (base.hidden, base.intermediate))
+    return plan.quantised_bytes(base.parameters, name, narrow=narrow, head=base.vocab * base.hidden)
+
+
+def needed_bytes(chosen: list[Choice], offered: list[Choice]) -> int:
+    """Room that the chosen things take together, with the exact file that types are made from and that is deleted."""
+    files = [choice for choice in chosen if choice.target == "gguf"]
+    for_ollama = [choice for choice in offered if choice.quant == FOR_OLLAMA and not files and _has(chosen, "ollama")]
+    written = [choice for choice in chosen if choice.target != "ollama"] + for_ollama
+    made = [choice for choice in written if choice.quant and choice.quant not in quants.EXACT]
+    exact = any(choice.quant in quants.EXACT for choice in files)
+    passing = [choice for choice in offered if choice.quant == "f16" and made and not exact]
+    return sum(choice.size_bytes for choice in written + passing)
+
+
+def _has(chosen: list[Choice], target: str) -> bool:
+    return any(choice.target == target for choice in chosen)
 
 
 def orders_of(chosen: list[Choice]) -> list[tuple[str, dict[str, Any]]]:
     """(target, changes) of the runs that write the chosen things: all GGUF types share one run."""
-    found: list[tuple[str, dict[str, Any]]] = []
-    if any(choice.target == "merged" for choice in chosen):
-        found.append(("merged", {}))
-    quants = [choice.quant for choice in chosen if choice.target == "gguf"]
-    if quants:
-        found.append(("gguf", {"quants": ",".join(quants)}))
+    targets = [choice.target for choice in chosen]
+    found: list[tuple[str, dict[str, Any]]] = [("merged", {})] if "merged" in targets else []
+    files = [choice.quant for choice in chosen if choice.target == "gguf"]
+    if files or "ollama" in targets:
+        target = "ollama" if "ollama" in targets else "gguf"
+        found.append((target, {"quants": ",".join(files or [FOR_OLLAMA])}))
+    if "gguf-lora" in targets:
+        found.append(("gguf-lora", {}))
     return found
 
 
@@ -80,12 +108,17 @@ class Part:
     run: str
     size_bytes: int
     verified: bool
+    target: str = ""
+    """merged, gguf-lora, or the type of a GGUF."""
     created: float = 0.0
     checks: dict[str, Any] = field(default_factory=dict)
+    before: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """The checks of what it was made from: merged, f16."""
 
     @property
     def is_gguf(self) -> bool:
-        return self.path.suffix == ".gguf"
+        """Whether it is a file that can be chatted with."""
+        return self.path.suffix == ".gguf" and self.target != "gguf-lora"
 
     def figure(self, name: str) -> float | None:
         """A figure of the check of its answers: 'greedy_agreement' or 'mean_kl'."""
@@ -100,50 +133,107 @@ def parts(bench: Bench) -> list[Part]:
 
 
 def _parts_of(record: Path) -> list[Part]:
-    try:
-        row = json.loads(record.read_text(encoding="utf-8"))
-        rows = dict(row["parts"])
-        run = str(row.get("run") or "")
-    except (OSError, ValueError, TypeError, KeyError):
-        return []
-    return [_part(record.parent / name, run, facts) for name, facts in rows.items() if (record.parent / name).exists()]
+    row = read_record(record)
+    found = []
+    for name, facts in row.get("parts", {}).items():
+        try:
+            if (record.parent / name).exists():
+                found.append(_part(record.parent / name, row, facts))
+        except (TypeError, ValueError, AttributeError):
+            continue
+    return found
 
 
-def _part(path: Path, run: str, facts: dict[str, Any]) -> Part:
+def _part(path: Path, row: dict[str, Any], facts: dict[str, Any]) -> Part:
     files = facts.get("files") or {}
     return Part(
         name=f"{path.parent.name}/{path.name}",
         path=path,
-        run=run,
+        run=str(row.get("run") or ""),
         size_bytes=int(facts.get("size_bytes") or sum(int(file.get("size", 0)) for file in files.values())),
         verified=bool(facts.get("verified")) and path.suffix != UNVERIFIED,
+        target=str(facts.get("target") or ""),
         created=float(facts.get("created") or 0.0),
         checks=dict(facts.get("checks") or facts.get("figures") or {}),
+        before={name: dict(checks) for name, checks in (row.get("chain") or {}).items()},
     )
 
 
 def checked_in_words(part: Part) -> list[tuple[str, str]]:
-    """(what was compared, what came of it) of every check a part went through."""
+    """(what was compared, what came of it, and the mark it had to reach) of every check a part went through."""
     rows = []
     answers, trained = part.checks.get("answers"), part.checks.get("as_trained")
     if answers:
-        marks = answers.get("mark_agreement"), answers.get("mark_kl")
-        rows.append(
-            ("answers", _agreement(answers) + (f"; marks {marks[0]:.1%} and {marks[1]:g}" if all(marks) else ""))
-        )
-    if trained:
-        rows.append(("in training", f"{_agreement(trained)} with the 4-bit model that was trained, for information"))
-    readings = [figures for check, figures in part.checks.items() if "different" in figures]
+        least, most = answers.get("mark_agreement"), answers.get("mark_kl")
+        count = int(answers.get("positions") or 0)
+        agreed = f"{_share(answers)} of {f'{count:,}' if count else 'all'} greedy tokens agree"
+        rows.append(("answers", agreed + (f", {least:.1%} asked for" if least is not None else "")))
+        allowed = f", at most {most:g} allowed" if most is not None else ""
+        rows.append(("KL", f"{_kl(answers)} nats a token{allowed}"))
+    rows += _stops(part.checks.get("stops") or {})
+    readings = {check: figures for check, figures in part.checks.items() if "different" in figures}
+    chats = readings.pop(CHATS, None)
     if readings:
-        texts, different = (int(sum(figures[name] for figures in readings)) for name in ("texts", "different"))
-        rows.append(("tokens", f"{texts - different} of {texts} texts become the same tokens"))
+        also = f" and {_same([chats])} chats" if chats else ""
+        rows.append(("tokens", f"{_same(list(readings.values()))} texts{also} become the same tokens"))
+    rows += _way_here(part)
+    if trained:
+        rows.append(("in training", f"{_share(trained)} agree with the 4-bit model trained, KL {_kl(trained)}"))
     return rows
 
 
-def _agreement(figures: dict[str, float]) -> str:
-    share, positions = figures.get("greedy_agreement") or 0.0, int(figures.get("positions") or 0)
-    kl = max(0.0, figures.get("mean_kl") or 0.0)  # rounding may take a divergence of nothing below nothing
-    return f"{share:.2%} of {positions} greedy tokens agree, KL {kl:.1e} nats"
+CHATS = "chat template"
+
+
+def _same(readings: list[dict[str, float]]) -> str:
+    texts, different = (int(sum(figures[name] for figures in readings)) for name in ("texts", "different"))
+    return f"{texts - different:,} of {texts:,}"
+
+
+def _way_here(part: Part) -> list[tuple[str, str]]:
+    """What each step from the trained adapter to a GGUF cost."""
+    steps = {name: checks for name, checks in part.before.items() if name != part.target and "answers" in checks}
+    if part.target in part.before or not steps or "answers" not in part.checks:
+        return []
+    told = [f"{name} {_kl(checks['answers'])}" for name, checks in steps.items()]
+    told.append(f"{part.target} {_kl(part.checks['answers'])}")
+    return [("on the way", f"adapter → {' → '.join(told)} nats")]
+
+
+def _stops(figures: dict[str, float]) -> list[tuple[str, str]]:
+    count = int(figures.get("answers") or 0)
+    if not count:
+        return []
+    share, before = figures.get("share") or 0.0, figures.get("share_of_merged")
+    beside = "" if before is None else f", {before:.0%} merged"
+    return [("stops", f"{share:.0%} of {count} answers end by themselves{beside}")]
+
+
+def _share(figures: dict[str, float]) -> str:
+    return f"{figures.get('greedy_agreement') or 0.0:.2%}"
+
+
+def _kl(figures: dict[str, float]) -> str:
+    """Rounding may take a divergence of nothing below nothing."""
+    return f"{max(0.0, figures.get('mean_kl') or 0.0):.1e}"
+
+
+def refusal(run: Run) -> str:
+    """Why what a run made cannot be exported, in a sentence; "" if it can."""
+    from workbench import methods
+    from workbench.bases import ancestry
+
+    if methods.get(run.job.action).makes == "reward model":
+        return "It is a reward model: it scores answers and writes none."
+    if ancestry.is_soft_prompt(run.paths.model):
+        return "It is a soft prompt, which stands before the text: it can be merged into no weights."
+    return ""
+
+
+def adapter_bytes(run: Run) -> int:
+    """The size of a run's adapter; 0 where it tuned whole weights."""
+    file = run.paths.model / "adapter_model.safetensors"
+    return file.stat().st_size if file.is_file() else 0
 
 
 def exportable_runs(bench: Bench) -> list[Run]:

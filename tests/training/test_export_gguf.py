@@ -10,12 +10,13 @@ import pytest
 
 from tests.training.export_fixtures import Exporting, Limit, save_base, train_tokenizer
 from workbench.errors import ExportError, MemoryFullError, VerificationError, WorkbenchError
-from workbench.events import Exported, Verified
+from workbench.events import Exported, Step, Verified
 from workbench.exports import answers, plan, task, verify
-from workbench.exports.gguf import vocabulary, writing
+from workbench.exports.gguf import byte_level, quantising, vocabulary, writing
 from workbench.exports.tensors import Merged, Weights
 from workbench.paths import BUNDLED_BASE, RunPaths
 from workbench.tokens import ChatTokens
+from workbench.worker.context import StopRequested
 
 pytestmark = pytest.mark.torch
 
@@ -70,7 +71,7 @@ def test_an_f32_gguf_gives_transformers_logits(tmp_path: Path, config: dict[str,
 def _pre_tokenizer(name: str) -> Any:
     from tokenizers import Regex, pre_tokenizers
 
-    rules = {"llama-bpe": vocabulary.LLAMA3, "smaug-bpe": vocabulary.LLAMA3, "qwen2": vocabulary.QWEN2}
+    rules = {"llama-bpe": byte_level.LLAMA3, "dbrx": byte_level.LLAMA3, "qwen2": byte_level.QWEN2}
     if name == "gpt-2":
         return pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     if name == "smollm":
@@ -80,7 +81,7 @@ def _pre_tokenizer(name: str) -> Any:
     return pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
 
 
-@pytest.mark.parametrize("name", sorted(vocabulary.NAMES.values()))
+@pytest.mark.parametrize("name", sorted(byte_level.NAMES.values()))
 def test_every_known_pre_tokenizer_cuts_as_llama_cpp_does(tmp_path: Path, name: str) -> None:
     """For each rule that we map to a name, all battery texts become the same tokens in both programs."""
     tokenizer = train_tokenizer(_pre_tokenizer(name), ignore_merges=name == "llama-bpe")
@@ -112,7 +113,14 @@ def test_a_run_becomes_a_verified_q8_with_its_modelfile(lora_run: RunPaths, expo
     assert 0 < summary["mean_kl_Q8_0"] < 1e-2
     assert summary["size_bytes_Q8_0"] == (folder / "model-Q8_0.gguf").stat().st_size
     checks = [check.check for check in exporting.of(Verified) if check.target == "Q8_0"]
-    assert checks == ["tokens", "tokens with begin and end", "special tokens as text", "answers"]
+    assert checks == [
+        "tokens",
+        "tokens with begin and end",
+        "special tokens as text",
+        "chat template",
+        "answers",
+        "stops",
+    ]
     assert [event.target for event in exporting.of(Exported)] == ["Q8_0"]
     assert "FROM ./model-Q8_0.gguf" in (folder / "Modelfile").read_text()
 
@@ -146,7 +154,7 @@ def test_the_file_s_metadata_says_what_the_tokenizer_and_config_say(tmp_path: Pa
 def asked(lora_run: RunPaths, exporting: Exporting) -> task.Task:
     """An export job whose merged model has answered, ready to judge files."""
     job = task.prepare(exporting.order("gguf", quants="f32"))
-    job.checker.ask(answers.merged_in_memory(job.merged, job.checker.device, job.checker.dtype))
+    job.checker.ask(answers.merged_in_memory(job.merged, job.checker.place))
     return job
 
 
@@ -157,15 +165,22 @@ def _tensor(path: Path, name: str) -> Any:
     return next(tensor.data for tensor in GGUFReader(path, "r+").tensors if tensor.name == name)
 
 
-@pytest.mark.parametrize("fault", ["q not permuted", "one tensor zero", "adapter left out"])
-def test_a_wrong_file_is_caught_and_the_first_wrong_token_named(
-    asked: task.Task, tmp_path: Path, export_base: Path, fault: str
+@pytest.mark.parametrize(
+    ("fault", "where"),
+    [
+        ("q not permuted", "blk.1.attn_q.weight"),
+        ("one tensor zero", "blk.0.ffn_down.weight, by 100%"),
+        ("adapter left out", "blk.0."),
+    ],
+)
+def test_a_wrong_file_is_caught_and_the_first_wrong_token_and_layer_named(
+    asked: task.Task, tmp_path: Path, export_base: Path, fault: str, where: str
 ) -> None:
-    """A GGUF that loads and looks right, but holds wrong numbers, fails the check on answers."""
+    """A GGUF that loads and looks right, but holds wrong numbers, fails the check on answers, which names the layer."""
     job = asked
     right = Merged(job.merged.model, None if fault == "adapter left out" else job.merged.adapter)
     path = tmp_path / "model.gguf"
-    tokens = writing.TokenFacts(job.tokenizer, {"bos": 1, "eos": 2})
+    tokens = writing.TokenFacts(job.tokenizer, {"bos": 1, "eos": 2}, job.tokens.template)
     writing.write(path, "f32", right, job.source.config, tokens, writing.Description("tiny"), lambda size: None)
     if fault == "q not permuted":
         data = _tensor(path, "blk.1.attn_q.weight")
@@ -177,6 +192,28 @@ def test_a_wrong_file_is_caught_and_the_first_wrong_token_named(
 
     assert not verdict.passed
     assert "first difference at answer" in str(verdict.error())
+    assert f"The first weights that differ are {where}" in str(verdict.error())
+
+
+def test_a_model_larger_than_memory_is_checked_layer_by_layer(
+    lora_run: RunPaths, tmp_path: Path, exporting: Exporting
+) -> None:
+    """Without room for the model its checks read prompts only: a right file passes, one without the adapter fails."""
+    import torch
+
+    job = task.prepare(exporting.order("gguf", quants="f32"))
+    job.checker.place = answers.Place("cpu", torch.float32, streamed=True)
+    job.checker.ask(answers.merged_in_memory(job.merged, job.checker.place))
+    tokens = writing.TokenFacts(job.tokenizer, {"bos": 1, "eos": 2}, job.tokens.template)
+    verdicts = []
+    for model in (job.merged, Merged(job.merged.model)):
+        path = tmp_path / "model.gguf"
+        writing.write(path, "f32", model, model.config, tokens, writing.Description("tiny"), lambda size: None)
+        verdicts.append(job.checker.check_gguf(path, "f32"))
+
+    assert job.checker.check_merge().passed
+    assert [verdict.passed for verdict in verdicts] == [True, False]
+    assert "stops" not in verdicts[0].figures
 
 
 def test_a_wrong_vocabulary_is_caught_with_the_text_named(asked: task.Task, tmp_path: Path) -> None:
@@ -241,18 +278,39 @@ def save_reference(base: Path) -> Any:
 
 def test_too_little_memory_is_told_with_numbers() -> None:
     """Needed and free memory are in the sentence."""
-    with pytest.raises(MemoryFullError, match=r"needs about 32\.0 GB of memory; 8\.0 GB are free"):
+    with pytest.raises(MemoryFullError, match=r"needs about 32 GB of memory; 8\.0 GB are free"):
         plan.check_memory(32 * 10**9, 8 * 10**9, "Checking the export")
 
 
 def test_the_bundled_base_reaches_its_marks_in_every_type(tmp_path: Path, exporting: Exporting) -> None:
-    """The bundled base exported as it is: exact types agree on every token, Q8_0 on 99 %, Q4_K_M by its mark."""
+    """The bundled base as it is: exact types agree on every token, Q8_0 on 99 %, 4 and 2 bits by their marks."""
     from workbench.job import BaseRef
 
-    summary = exporting.export("gguf", parent=None, base=BaseRef("bundled", "bundled"), quants="f16,Q8_0,Q4_K_M")
+    summary = exporting.export(
+        "gguf", parent=None, base=BaseRef("bundled", "bundled"), quants="f16,bf16,Q8_0,Q4_K_M,IQ2_XXS"
+    )
 
     assert ChatTokens(BUNDLED_BASE).has_own_template
     assert summary["greedy_agreement_f16"] == 1.0
     assert summary["mean_kl_f16"] < 1e-5
     assert summary["greedy_agreement_Q8_0"] >= 0.99
-    assert summary["size_bytes_Q4_K_M"] < summary["size_bytes_Q8_0"] < summary["size_bytes_f16"]
+    sizes = [summary[f"size_bytes_{name}"] for name in ("IQ2_XXS", "Q4_K_M", "Q8_0", "bf16")]
+    assert sizes == sorted(sizes)
+    assert [step.metrics["bytes"] for step in exporting.of(Step)][-1] == exporting.of(Step)[-1].metrics["bytes_total"]
+
+
+def test_a_type_that_cannot_be_made_is_a_sentence_and_a_stop_ends_the_child(tmp_path: Path, export_base: Path) -> None:
+    """llama.cpp's refusal names the type; what is raised while it works ends its process and comes through."""
+    source = write_gguf(tmp_path / "source.gguf", export_base, "f16")
+
+    cut = tmp_path / "cut.gguf"
+    cut.write_bytes(source.read_bytes()[:50_000])
+
+    with pytest.raises(ExportError, match=r"could not make it: no Q4_K_M of this model"):
+        quantising.in_child(cut, tmp_path / "target.gguf", "Q4_K_M")
+
+    def stop(size: int) -> None:
+        raise StopRequested
+
+    with pytest.raises(StopRequested):
+        quantising.in_child(source, tmp_path / "target.gguf", "Q8_0", on_bytes=stop)

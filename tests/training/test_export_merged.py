@@ -85,7 +85,7 @@ def test_whole_weights_are_copied_without_the_run_s_leftovers(
         file.rename(run.model / file.name)
     config = json.loads((run.model / "config.json").read_text())
     (run.model / "config.json").write_text(json.dumps({**config, "use_cache": False, "_name_or_path": str(whole)}))
-    (run.model / "MANIFEST.json").write_text("{}")
+    (run.model / "MANIFEST.json").write_text(json.dumps({"facts": {}, "files": {}}))
 
     exporting.export("merged")
 
@@ -119,7 +119,7 @@ def test_a_merge_that_lost_the_adapter_fails_its_check(lora_run: RunPaths, expor
     job.merged.adapter = None  # what a broken merge amounts to
     merged.write(job, partial)
     checker = job.checker
-    checker.ask(answers.whole(partial, checker.device, checker.dtype))
+    checker.ask(answers.written(job.merged, partial, checker.place))
 
     verdict = checker.check_merge()
 

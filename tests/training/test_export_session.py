@@ -62,11 +62,11 @@ def test_a_file_answers_as_its_model_and_survives_being_killed(export_base: Path
     tokens = ChatTokens(export_base)
     prompt = tokens.prompt_ids([{"role": "user", "content": QUESTION[0].content}])
     with answers.whole(export_base, "cpu", torch.float32) as model:
-        (ids,) = answers.greedy(model, [prompt], tokens.end_ids)
+        ((ids, _),) = answers.greedy(model, [prompt], tokens.end_ids)
     session = Session(ModelRef("gguf", str(gguf_with_template(tmp_path, export_base))), ProjectPaths(tmp_path))
     try:
         session.start()
-        first = "".join(session.ask(QUESTION, temperature=0.0, max_tokens=32))
+        first = "".join(session.ask(QUESTION, temperature=0.0, max_tokens=96))
         assert session._child is not None
         os.kill(session._child.pid, signal.SIGSTOP)  # so that the answer cannot be quicker than the kill
         answer = session.ask(QUESTION, temperature=0.0, max_tokens=200)
@@ -75,7 +75,7 @@ def test_a_file_answers_as_its_model_and_survives_being_killed(export_base: Path
         with pytest.raises(RunError, match=r"gave up on model\.gguf"):
             list(answer)
         session.start()
-        second = "".join(session.ask(QUESTION, temperature=0.0, max_tokens=32))
+        second = "".join(session.ask(QUESTION, temperature=0.0, max_tokens=96))
     finally:
         session.close()
 
@@ -100,7 +100,7 @@ def gguf_with_template(folder: Path, base: Path) -> Path:
 
 @pytest.mark.parametrize("fault", ["not a gguf", "cut in half", "claims 2^60 tensors"])
 def test_a_damaged_file_is_a_sentence(export_base: Path, tmp_path: Path, fault: str) -> None:
-    """Whatever is wrong with a file, starting it ends in a sentence and never in a dead app."""
+    """Whatever is wrong with a file, starting it ends in a sentence, exit code 2, and never in a dead app."""
     path = write_gguf(tmp_path / "model.gguf", export_base)
     data = bytearray(path.read_bytes())
     if fault == "not a gguf":
@@ -112,8 +112,9 @@ def test_a_damaged_file_is_a_sentence(export_base: Path, tmp_path: Path, fault: 
     path.write_bytes(data)
     session = Session(ModelRef("gguf", str(path)), ProjectPaths(tmp_path))
 
-    with pytest.raises(InputError if fault == "not a gguf" else RunError, match=r"model\.gguf"):
+    with pytest.raises(InputError, match=r"model\.gguf") as caught:
         session.start()
+    assert caught.value.exit_code == 2
     assert not session.alive
 
 

@@ -11,6 +11,7 @@ from textual.pilot import Pilot
 
 from screens.app import BenchApp
 from screens.chat import ChatScreen
+from screens.widgets.records import Records
 from tests.fake_worker import FakeWorker, make_job
 from tests.ui.conftest import SIZES, drawn, settle
 from workbench import bases
@@ -38,7 +39,7 @@ def exported(bench: Bench, run: Run) -> Path:
     folder.mkdir(parents=True)
     (folder / "model-Q8_0.gguf").write_bytes(b"GGUF")
     (folder / "model-Q4_K_M.gguf.unverified").write_bytes(b"GGUF")
-    good = {"greedy_agreement": 0.998, "mean_kl": 2.1e-4}
+    good = {"greedy_agreement": 0.998, "mean_kl": 2.1e-4, "positions": 512}
     parts = {
         "model-Q8_0.gguf": {"verified": True, "size_bytes": 3_600_000, "checks": {"answers": good}, "created": 2.0},
         "model-Q4_K_M.gguf.unverified": {
@@ -58,7 +59,7 @@ def test_export_looks_right(
 ) -> None:
     """Models, kinds of file with their sizes, the room they need, and earlier exports with their figures."""
     exported(bench, trained)
-    monkeypatch.setattr("screens.export.free_bytes", lambda folder: 80_000_000_000)
+    monkeypatch.setattr("screens.export.disk_free", lambda folder: 80_000_000_000)
 
     async def open_export(pilot: Pilot[Any]) -> None:
         await settle(pilot)
@@ -66,6 +67,36 @@ def test_export_looks_right(
         await settle(pilot)
 
     assert snap_compare(BenchApp(bench), terminal_size=size, run_before=open_export)
+
+
+CHECKS = {
+    "answers": {
+        "greedy_agreement": 0.9987, "mean_kl": 2.1e-4, "positions": 1536, "mark_agreement": 0.9, "mark_kl": 0.1,
+    },
+    "as_trained": {"greedy_agreement": 0.972, "mean_kl": 3.4e-3},
+    "tokens": {"texts": 4120, "different": 0},
+}  # fmt: skip
+
+
+async def test_the_figures_of_a_part_can_be_read_at_80_columns(bench: Bench, trained: Run) -> None:
+    """Every check is a line of its own, whole, below the list; what the highlighted kind is for is said as well."""
+    folder = bench.paths.exports / f"{trained.id}-polite"
+    folder.mkdir(parents=True)
+    (folder / "model-Q8_0.gguf").write_bytes(b"GGUF")
+    part = {"verified": True, "size_bytes": 3_600_000, "checks": CHECKS, "created": 1.0}
+    (folder / "export.json").write_text(json.dumps({"run": trained.id, "parts": {"model-Q8_0.gguf": part}}))
+    async with BenchApp(bench, "export").run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        lines = [line.strip() for line in drawn(pilot.app).splitlines()]
+
+    for expected in (
+        "answers       99.87% of 1,536 greedy tokens agree, 90.0% asked for",
+        "KL            2.1e-04 nats a token, at most 0.1 allowed",
+        "in training   97.20% agree with the 4-bit model trained, KL 3.4e-03",
+        "tokens        4,120 of 4,120 texts become the same tokens",
+        "Hugging Face folder, to train on or to serve",
+    ):
+        assert expected in lines
 
 
 async def test_what_is_ticked_is_ordered(bench: Bench, trained: Run, monkeypatch: Any) -> None:
@@ -76,13 +107,15 @@ async def test_what_is_ticked_is_ordered(bench: Bench, trained: Run, monkeypatch
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.press("7")
         await settle(pilot)
-        await pilot.press("enter", "j", "j", "space")  # f32 is the second row, f16 the third
+        await pilot.press("enter")
+        app.screen.query_one("#export-kinds", Records).select("f16")
+        await pilot.press("space")
         await settle(pilot)
         await pilot.press("x")
         await settle(pilot)
 
     assert [run.job.action for run in launched] == ["merged", "gguf"]
-    assert launched[1].job.settings["quants"] == "f16,Q8_0"
+    assert set(str(launched[1].job.settings["quants"]).split(",")) == {"f16", "Q8_0"}
     assert launched[1].job.parent == trained.id
 
 
@@ -113,7 +146,9 @@ async def test_nothing_ticked_is_said(bench: Bench, trained: Run) -> None:
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.press("7")
         await settle(pilot)
-        await pilot.press("enter", "space", "j", "j", "j", "space", "x")
+        await pilot.press("enter", "space")
+        app.screen.query_one("#export-kinds", Records).select("Q8_0")
+        await pilot.press("space", "x")
         await settle(pilot)
 
         assert "Nothing is ticked" in drawn(app)

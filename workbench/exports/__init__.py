@@ -13,7 +13,7 @@ from typing import Any
 from workbench.fields import Field
 from workbench.registry import Registry
 
-__all__ = ["OUT", "Export", "all_exports", "exportable", "get", "module", "modules"]
+__all__ = ["ADAPTER", "BASE16", "COMMON", "OUT", "Export", "all_exports", "exportable", "get", "module", "modules"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,23 @@ OUT = Field(
     "Where the export is written. Empty: the project's exports folder, under the run's number and name.",
     group="export",
 )
-"""The field every target has."""
+BASE16 = Field(
+    "base16",
+    "",
+    "16-bit base",
+    "The unquantised base to merge into, a folder or an id, where the model was tuned on a quantised one and its "
+    "original is not found by its name. Empty: found by itself.",
+    group="export",
+)
+ADAPTER = Field(
+    "adapter",
+    "",
+    "Adapter",
+    "The folder of a LoRA adapter that no run here made, to be merged into the base. Empty for a run or a whole model.",
+    group="export",
+)
+COMMON = (OUT, BASE16, ADAPTER)
+"""The fields that every target has."""
 
 REGISTRY: Registry[Export] = Registry(__name__, "EXPORT", "export target")
 get = REGISTRY.get
@@ -46,4 +62,4 @@ def exportable(config: Mapping[str, Any], tokenizer: Mapping[str, Any]) -> str:
     """Why a model cannot become a GGUF, in a sentence; "" if it can. Reads config.json and tokenizer.json only."""
     from workbench.exports.gguf import family, vocabulary
 
-    return family.unsupported(config) or vocabulary.unsupported(tokenizer, int(config.get("vocab_size") or 0))
+    return family.unsupported(config) or vocabulary.unsupported(tokenizer, family.vocabulary_size(config))

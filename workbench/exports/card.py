@@ -19,6 +19,7 @@ def facts(source: Source, job: Job, template_sha256: str) -> dict[str, Any]:
     """What is true of every part of an export."""
     trained = source.job
     return {
+        "model": source.title,
         "run": source.run,
         "export_run": job.run,
         "base": {"name": base_name(source), "fingerprint": job.base.fingerprint, "licence": source.licence},
@@ -67,6 +68,7 @@ def write(source: Source, record: Mapping[str, Any]) -> str:
         "",
         "- `merged/`: transformers, vLLM or any program that reads Hugging Face folders.",
         "- `model-*.gguf`: llama.cpp, LM Studio and others; `ollama create NAME -f Modelfile` for Ollama.",
+        "- `adapter.gguf`: upon a GGUF of the base, `llama-server -m BASE --lora adapter.gguf`.",
         "- `export.json` holds hashes, lineage and all figures.",
         "",
         f"Made by the finetune workbench {workbench.__version__}.",
@@ -88,14 +90,26 @@ def _made(source: Source, base: str) -> str:
 
 
 def _table(record: Mapping[str, Any]) -> list[str]:
-    rows = ["| part | size | greedy agreement | mean KL | marks | verified |", "|---|---|---|---|---|---|"]
+    rows = [
+        "| part | size | greedy agreement | mean KL | marks | answers that stop | verified |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for name, part in record.get("parts", {}).items():
-        figures = part.get("checks", {}).get("answers", {})
+        checks = part.get("checks", {})
+        figures, stops = checks.get("answers", {}), checks.get("stops", {})
         size = part.get("size_bytes", 0) / 1e6
         mark = MARKS.get(str(part.get("target")))
         marks = f"≥ {mark.agreement:.1%}, ≤ {mark.mean_kl:g}" if mark else ""
-        agreement, mean = figures.get("greedy_agreement"), figures.get("mean_kl")
-        told = [f"{agreement:.2%}" if agreement is not None else "–", f"{mean:.2g}" if mean is not None else "–"]
+        told = [_share(figures.get("greedy_agreement"), 2), _nats(figures.get("mean_kl")), marks]
+        told.append(_share(stops.get("share"), 0))
         verified = "yes" if part.get("verified") else "no: not for use"
-        rows.append(f"| `{name}` | {size:.1f} MB | {told[0]} | {told[1]} | {marks} | {verified} |")
+        rows.append(f"| `{name}` | {size:.1f} MB | {' | '.join(told)} | {verified} |")
     return rows
+
+
+def _share(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}%}"
+
+
+def _nats(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2g}"

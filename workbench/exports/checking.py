@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -10,10 +11,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.errors import FormatError, VerificationError
+from workbench.errors import VerificationError
 from workbench.events import Metrics, Verified
-from workbench.exports import answers, verify
-from workbench.exports.modelfile import CHATS
+from workbench.exports import answers, chats, verify
 from workbench.exports.source import Source
 from workbench.exports.verify import MARKS, Difference, Figures
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from workbench.tokens import ChatTokens
     from workbench.worker.context import RunContext
 
+Reading = tuple[str, list[str], Callable[[str], list[int]], Callable[[str], list[int]]]
+"""A check's name, its texts, and the two ways of turning them into tokens."""
+
 
 @dataclass
 class Exchange:
@@ -33,6 +36,8 @@ class Exchange:
     answer: list[int]
     log_probs: np.ndarray[Any, Any]
     """(T, V), float32, in nats."""
+    ended: bool | None = None
+    """Whether the whole answer came to its end by itself; None where the model was not asked to write."""
 
 
 @dataclass
@@ -64,75 +69,119 @@ class Checker:
         self.source = source
         self.merged = merged
         self.tokens = tokens
-        dtype = next(iter(merged.model.infos.values())).dtype
-        self.device, self.dtype = answers.device_and_dtype(merged.model.parameters, dtype)
+
+    @cached_property
+    def place(self) -> answers.Place:
+        """Where models are asked, settled when the first is."""
+        dtype = next(iter(self.merged.model.infos.values())).dtype
+        found = answers.place_for(self.merged.model.parameters, dtype)
+        if found.streamed:
+            self.context.note(
+                "The model does not fit into memory, so its checks read it layer by layer: on the prompts' own "
+                "tokens, and without asking it for answers."
+            )
+        return found
 
     @cached_property
     def prompts(self) -> list[list[int]]:
         """Token ids of the held-out prompts, filled up with general ones, each at most `PROMPT_TOKENS` long."""
-        chats = [row["prompt"] for row in _rows(self.context.paths.data / "check.jsonl")]
-        chats += [[{"role": "user", "content": text}] for text in verify.PROMPTS[: verify.FEWEST_PROMPTS - len(chats)]]
-        limit = min(verify.PROMPT_TOKENS, int(self.source.config["max_position_embeddings"]) - verify.ANSWER_TOKENS)
-        return [ids for ids in (self.tokens.prompt_ids(chat)[-limit:] for chat in chats) if ids]
+        found = [row["prompt"] for row in _rows(self.context.paths.data / "check.jsonl")]
+        found += [[{"role": "user", "content": text}] for text in verify.PROMPTS[: verify.FEWEST_PROMPTS - len(found)]]
+        limit = min(verify.PROMPT_TOKENS, int(self.source.config["max_position_embeddings"]) - verify.STOP_TOKENS)
+        return [ids for ids in (self.tokens.prompt_ids(chat)[-max(8, limit) :] for chat in found) if ids]
 
-    def ask(self, merged_model: AbstractContextManager[Any]) -> None:
-        """Lets the merged model answer, which everything is compared with afterwards."""
+    # -- asking
+
+    def ask(self, merged_model: AbstractContextManager[Any], also: Callable[[Any], None] = lambda model: None) -> None:
+        """Lets the merged model answer, which everything is compared with afterwards; `also` gets it then."""
         self.context.phase("asking the merged model")
         with merged_model as model:
-            answers_given = answers.greedy(model, self.prompts, self.tokens.end_ids)
-            self.exchanges = []
-            for prompt, answer in zip(self.prompts, answers_given, strict=True):
-                self.context.check_stop()
-                if answer:
-                    self.exchanges.append(Exchange(prompt, answer, answers.log_probs(model, prompt, answer)))
+            given, ended = self._texts(model)
+            said = answers.all_log_probs(model, given, streamed=self.place.streamed)
+            self.exchanges = [
+                Exchange(prompt, answer, log_probs, over)
+                for (prompt, answer), over, log_probs in zip(given, ended, self._watched(said), strict=True)
+            ]
+            also(model)
 
-    def check_merge(self, *, inform: bool = True) -> Verdict:
+    def _texts(self, model: Any) -> tuple[list[answers.Pair], list[bool | None]]:
+        """What every model will read: prompts with the merged model's answers, or where it cannot write, with their
+        own last tokens."""
+        if self.place.streamed:
+            halves = [(ids, min(verify.ANSWER_TOKENS, len(ids) // 2)) for ids in self.prompts]
+            pairs = [(ids[:-count], ids[-count:]) for ids, count in halves if count]
+            return pairs, [None] * len(pairs)
+        given = answers.greedy(model, self.prompts, self.tokens.end_ids)
+        kept = [
+            (ids, said[: verify.ANSWER_TOKENS], over) for ids, (said, over) in zip(self.prompts, given, strict=True)
+        ]
+        return [(ids, said) for ids, said, _ in kept if said], [over for _, said, over in kept if said]
+
+    def _watched(self, said: Iterator[np.ndarray[Any, Any]]) -> Iterator[np.ndarray[Any, Any]]:
+        for log_probs in said:
+            self.context.check_stop()
+            self.context.progress(self.context.step)  # a large model takes seconds a prompt: it is not stuck
+            yield log_probs
+
+    # -- judging
+
+    def check_merge(self, *, inform: bool = True, written: Path | None = None) -> Verdict:
         """The merged model against the trained adapter, unmerged on the unquantised base.
 
-        `inform`: measure also what separates the merge from the 4-bit model that a QLoRA run trained on.
+        `inform`: measure also what separates the merge from the 4-bit model that a QLoRA run trained on. `written` is
+        the merged folder, if there is one already, in which a failure is looked for.
         """
         verdict = Verdict("merged")
         adapter = self.source.adapter
+        mine = [exchange.log_probs for exchange in self.exchanges]
         if adapter is None:
-            return self._judge(verdict, "answers", self._compare(self._asked))
+            return self._judge(verdict, verify.compare(mine, mine, self._describe))
         self.context.phase("asking the trained adapter")
-        model = answers.adapted(self.source.model, adapter, self.device, self.dtype)
-        verdict = self._judge(verdict, "answers", self._compare_with_merged(model))
-        if inform and self.source.trained_in_4bit:
+        self._judge(verdict, self._compare_with_merged(answers.adapted(self.merged, adapter, self.place)))
+        self._tell_of_stops(verdict)
+        if not verdict.passed and written is not None and not self.place.streamed:
+            verdict.failures[0] += f" {self._first_wrong_weight(written, adapter)}"
+        if inform and self.source.trained_in_4bit and not self.place.streamed:
             self.context.phase("asking the model as it was trained")
             figures = self._compare_with_merged(answers.as_trained(self.source.model, adapter))
             self._say("merged", "as trained on 4 bits", True, figures.metrics(), "for information: what 4 bits changed")
             verdict.figures["as_trained"] = figures.metrics()
         return verdict
 
-    def check_gguf(self, path: Path, quant: str) -> Verdict:
-        """A GGUF against the tokenizer and the merged model."""
+    def _first_wrong_weight(self, written: Path, adapter: Path) -> str:
+        from workbench.exports import weighing
+        from workbench.exports.tensors import Weights
+
+        with answers.adapted(self.merged, adapter, self.place) as model:
+            return weighing.first_wrong_in_folder(Weights(written), model.merge_and_unload())
+
+    def check_gguf(self, path: Path, quant: str, lora: Path | None = None) -> Verdict:
+        """A GGUF (with `lora`, an adapter beside it) against the tokenizer, the template and the merged model."""
         self.context.phase(f"checking {quant}")
         verdict = Verdict(quant)
-        longest = max(len(e.prompt) + len(e.answer) for e in self.exchanges)
-        with answers.LlamaCpp(path, -(-longest // 64) * 64) as llama:
+        longest = max(len(e.prompt) + max(len(e.answer), verify.STOP_TOKENS) for e in self.exchanges)
+        with answers.LlamaCpp(path, -(-longest // 64) * 64, lora) as llama:
             self._check_tokens(verdict, llama)
-            figures = self._compare(llama.log_probs)
-        return self._judge(verdict, "answers", figures)
+            self._check_chats(verdict, llama)
+            mine = [exchange.log_probs for exchange in self.exchanges]
+            theirs = self._watched(llama.log_probs(e.prompt, e.answer) for e in self.exchanges)
+            before = len(verdict.failures)
+            self._judge(verdict, verify.compare(mine, theirs, self._describe))
+            wrong = len(verdict.failures) > before
+            self._check_stops(verdict, llama)
+        if wrong and lora is None:
+            from workbench.exports import weighing
 
-    def _compare(self, ask: Callable[[list[int], list[int]], np.ndarray[Any, Any]]) -> Figures:
-        mine = [exchange.log_probs for exchange in self.exchanges]
-        return verify.compare(mine, self._each(ask), self._describe)
+            verdict.failures[before] += f" {weighing.first_wrong_in_gguf(path, self.merged)}"
+        return verdict
 
     def _compare_with_merged(self, model: AbstractContextManager[Any]) -> Figures:
         """The merged model's figures when `model` is the reference."""
         mine = [exchange.log_probs for exchange in self.exchanges]
+        pairs = [(exchange.prompt, exchange.answer) for exchange in self.exchanges]
         with model as reference:
-            return verify.compare(self._each(lambda p, a: answers.log_probs(reference, p, a)), mine, self._describe)
-
-    def _each(self, ask: Callable[[list[int], list[int]], np.ndarray[Any, Any]]) -> Iterator[np.ndarray[Any, Any]]:
-        for exchange in self.exchanges:
-            self.context.check_stop()
-            self.context.progress(self.context.step)  # a large model takes seconds a prompt: it is not stuck
-            yield ask(exchange.prompt, exchange.answer)
-
-    def _asked(self, prompt: list[int], answer: list[int]) -> np.ndarray[Any, Any]:
-        return next(e.log_probs for e in self.exchanges if e.prompt == prompt and e.answer == answer)
+            said = answers.all_log_probs(reference, pairs, streamed=self.place.streamed)
+            return verify.compare(self._watched(said), mine, self._describe)
 
     def _describe(self, n: int, at: int, expected: int, got: int) -> Difference:
         before = self.tokens.tokenizer.decode(self.exchanges[n].answer[:at], skip_special_tokens=False)
@@ -142,45 +191,74 @@ class Checker:
     def _word(self, token: int) -> str:
         return str(self.tokens.tokenizer.decode([token], skip_special_tokens=False))
 
-    def _judge(self, verdict: Verdict, check: str, figures: Figures) -> Verdict:
+    def _judge(self, verdict: Verdict, figures: Figures) -> Verdict:
+        """Holds the comparison of the answers up to its marks."""
         mark = MARKS[verdict.target]
         passed = figures.passes(mark)
         detail = figures.against(mark) + (f"; first difference at {figures.first}" if figures.first else "")
-        self._say(verdict.target, check, passed, figures.metrics(mark), detail)
-        verdict.figures[check] = figures.metrics(mark)
         if not passed:
             verdict.failures.append(detail + ".")
+        self._record(verdict, "answers", passed, figures.metrics(mark), detail)
         return verdict
+
+    # -- tokens, templates, stops
 
     def _check_tokens(self, verdict: Verdict, llama: answers.LlamaCpp) -> None:
         """Same token ids for every text: plain, with what the tokenizer puts around, and special tokens as text."""
         encode = self.tokens.tokenizer.encode
         special = [f"before {token} after{token}" for token in self.tokens.special.values()]
-        chats = self._rendered_chats()
-        readings: list[tuple[str, list[str], Callable[[str], list[int]], Callable[[str], list[int]]]] = [
-            (
-                "tokens",
-                [*verify.TEXTS, *special, *chats],
-                lambda t: encode(t, add_special_tokens=False).ids,
-                llama.tokenise,
-            ),
+        rendered = list(self._transformers_chats.values())
+
+        def plain(text: str) -> list[int]:
+            ids: list[int] = encode(text, add_special_tokens=False).ids
+            return ids
+
+        readings: list[Reading] = [
+            ("tokens", [*verify.TEXTS, *special, *rendered], plain, llama.tokenise),
             (
                 "tokens with begin and end",
                 [*verify.TEXTS],
-                lambda t: encode(t).ids,
-                lambda t: llama.tokenise(t, around=True),
+                lambda text: encode(text).ids,
+                lambda text: llama.tokenise(text, around=True),
             ),
-            ("special tokens as text", special, self._as_text, lambda t: llama.tokenise(t, special=False)),
+            (
+                "special tokens as text",
+                special,
+                self.tokens_as_text,
+                lambda text: llama.tokenise(text, special=False),
+            ),
         ]
-        for check, texts, expected, got in readings:
-            different, first = verify.first_different_tokens(texts, expected, got, self._word)
-            figures: Metrics = {"texts": len(texts), "different": different}
-            self._say(verdict.target, check, different == 0, figures, str(first or ""))
-            verdict.figures[check] = figures
-            if first is not None:
-                verdict.failures.append(f"{different} of {len(texts)} texts become other tokens ({check}); {first}.")
+        for reading in readings:
+            self._compare_tokens(verdict, *reading)
 
-    def _as_text(self, text: str) -> list[int]:
+    def _compare_tokens(
+        self,
+        verdict: Verdict,
+        check: str,
+        texts: list[str],
+        expected: Callable[[str], list[int]],
+        got: Callable[[str], list[int]],
+    ) -> None:
+        judged = [text for text in texts if not any(known.concerns(text) for known in self._departures)]
+        different, first = verify.first_different_tokens(judged, expected, got, self._word)
+        if first is not None:
+            verdict.failures.append(f"{different} of {len(judged)} texts become other tokens ({check}); {first}.")
+        metrics: Metrics = {"texts": len(judged), "different": different, "left_out": len(texts) - len(judged)}
+        self._record(verdict, check, different == 0, metrics, str(first or ""))
+
+    @cached_property
+    def _departures(self) -> tuple[Any, ...]:
+        """What llama.cpp is known to do otherwise with this tokenizer, told once as a warning."""
+        from workbench.exports.gguf import vocabulary
+        from workbench.exports.source import read_json
+
+        found = vocabulary.departures(read_json(self.source.tokenizer / "tokenizer.json"))
+        for departure in found:
+            self.context.note(departure.sentence, "warning")
+        return found
+
+    def tokens_as_text(self, text: str) -> list[int]:
+        """The tokens of a text in which special tokens are spelt out and not meant."""
         self.tokens.tokenizer.encode_special_tokens = True
         try:
             ids: list[int] = self.tokens.tokenizer.encode(text, add_special_tokens=False).ids
@@ -188,14 +266,70 @@ class Checker:
             self.tokens.tokenizer.encode_special_tokens = False
         return ids
 
-    def _rendered_chats(self) -> list[str]:
-        texts = []
-        for chat in CHATS:
-            try:
-                texts.append(self.tokens.render(chat, ask=True))
-            except FormatError:  # a template without system turns; its other chats are checked
-                continue
-        return texts
+    @cached_property
+    def _transformers_chats(self) -> dict[int, str]:
+        return chats.by_transformers(self.source.tokenizer) if self.tokens.has_own_template else {}
+
+    def _check_chats(self, verdict: Verdict, llama: answers.LlamaCpp) -> None:
+        """The template rendered by transformers and by llama.cpp: the same token ids for every conversation."""
+        mine = self._transformers_chats
+        if not mine:
+            return
+        rendered = chats.by_llama_cpp(llama.llama)
+        theirs = {text: rendered.get(number, "") for number, text in mine.items()}
+        encode = self.tokens.tokenizer.encode
+        different, first = verify.first_different_tokens(
+            list(theirs),
+            lambda text: encode(text, add_special_tokens=False).ids,
+            lambda text: llama.tokenise(theirs[text]),
+            self._word,
+        )
+        if first is not None:
+            verdict.failures.append(f"{different} of {len(mine)} chats are rendered otherwise; {first}.")
+        metrics: Metrics = {"texts": len(mine), "different": different}
+        self._record(verdict, "chat template", different == 0, metrics, str(first or ""))
+        listed = chats.by_name(llama.llama)
+        odd = sum(listed[number] != mine.get(number, listed[number]) for number in listed)
+        if odd:
+            self.context.note(
+                f"Programs that take the chat template from llama.cpp's own list instead of from the file render {odd} "
+                f"of {len(listed)} chats otherwise: start llama.cpp with --jinja."
+            )
+
+    def _check_stops(self, verdict: Verdict, llama: answers.LlamaCpp) -> None:
+        """How many answers come to their end by themselves, beside how many of the merged model's do."""
+        asked = [exchange for exchange in self.exchanges if exchange.ended is not None]
+        began, mine, theirs = time.monotonic(), 0, 0
+        count = 0
+        for exchange in asked:
+            self.context.check_stop()
+            self.context.progress(self.context.step)
+            mine += bool(exchange.ended)
+            theirs += llama.stops(exchange.prompt, verify.STOP_TOKENS)
+            count += 1
+            if time.monotonic() - began > verify.STOP_SECONDS and count >= verify.FEWEST_PROMPTS // 2:
+                break
+        if not count:
+            return
+        passed = theirs + max(1, verify.STOP_SLACK * count) >= mine
+        metrics: Metrics = {"share": theirs / count, "share_of_merged": mine / count, "answers": count}
+        detail = f"{theirs} of {count} answers stop by themselves, {mine} of the merged model's"
+        if not passed:
+            verdict.failures.append(f"{detail}: it does not know when to stop.")
+        self._record(verdict, "stops", passed, metrics, detail)
+
+    def _tell_of_stops(self, verdict: Verdict) -> None:
+        """The merged model's own share, as information: what a model was not taught is not the export's failure."""
+        ended = [exchange.ended for exchange in self.exchanges if exchange.ended is not None]
+        if not ended:
+            return
+        share = sum(map(bool, ended)) / len(ended)
+        detail = f"{sum(map(bool, ended))} of {len(ended)} answers end by themselves within {verify.STOP_TOKENS} tokens"
+        self._record(verdict, "stops", True, {"share": share, "answers": len(ended)}, detail)
+
+    def _record(self, verdict: Verdict, check: str, passed: bool, figures: Metrics, detail: str) -> None:
+        verdict.figures[check] = {**figures, "passed": float(passed)}
+        self._say(verdict.target, check, passed, figures, detail)
 
     def _say(self, target: str, check: str, passed: bool, figures: Metrics, detail: str) -> None:
         self.context.emit(Verified(target=target, check=check, passed=passed, figures=figures, detail=detail))

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import hashlib
 import json
@@ -18,11 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import workbench
-from workbench.errors import DiskFullError, ExportError
-from workbench.exports.plan import free_bytes, megabytes
+from workbench.errors import DiskFullError, ExportError, InputError
+from workbench.hardware import disk_free, human_bytes
 
 RECORD = "export.json"
 PARTIAL = ".partial"
+OLD = ".old"
+INODE = "inode"
 UNVERIFIED = ".unverified"
 """What failed a check keeps its bytes under this ending: it can be looked into and is never loaded by mistake."""
 
@@ -31,35 +34,48 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @dataclass(frozen=True)
 class Delivery:
-    """One export folder on disk."""
+    """One export folder on disk.
+
+    A part's row is in `export.json` under its partial name before it gets its final one, with the inode it will keep,
+    and is read as the final one's once that is there: so the row fits the bytes whenever the process is killed.
+    """
 
     root: Path
     facts: dict[str, Any] = field(default_factory=dict)
     """What is true of every part: run, base, lineage, template hash."""
 
+    def begin(self) -> None:
+        """Makes the folder, and removes what a killed export left half done in it."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        for left in (*self.root.glob(f"*{PARTIAL}"), *self.root.glob(f"*{OLD}")):
+            final = left.with_name(left.name.removesuffix(OLD))
+            if left.name.endswith(OLD) and not final.exists():  # killed between the two renames of `_exchange`
+                left.rename(final)
+            else:
+                remove(left)
+
     def partial(self, name: str) -> Path:
         """Where `name` is written until it is verified; a leftover of an earlier try is removed."""
+        self.begin_part(name)
+        return self.root / f"{name}{PARTIAL}"
+
+    def begin_part(self, name: str) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
-        path, old, final = self.root / f"{name}{PARTIAL}", self.root / f"{name}.old", self.root / name
-        if old.exists() and not final.exists():  # killed between the two renames of `publish`
+        old, final = self.root / f"{name}{OLD}", self.root / name
+        if old.exists() and not final.exists():
             old.rename(final)
-        remove(path)
-        return path
+        remove(self.root / f"{name}{PARTIAL}")
 
     def publish(self, name: str, facts: dict[str, Any]) -> Path:
-        """Gives a verified part its final name, in one step for a file, and writes it down."""
+        """Gives a verified part its final name, in one step, and writes it down."""
         written, final = self.root / f"{name}{PARTIAL}", self.root / name
-        hashes = hashes_of(written)
+        row = {**facts, "verified": True, "files": hashes_of(written), "created": time.time()}
         sync(written)
-        old = self.root / f"{name}.old"
-        remove(old)
-        if final.is_dir():
-            final.rename(old)
-        written.replace(final)
+        self.note(written.name, {**row, INODE: written.stat().st_ino})
+        _exchange(written, final)
         sync_folder(self.root)
-        remove(old)
         remove(self.root / f"{name}{UNVERIFIED}")
-        self.note(name, {**facts, "verified": True, "files": hashes, "created": time.time()})
+        self.note(name, row)
         return final
 
     def reject(self, name: str, facts: dict[str, Any]) -> Path:
@@ -73,18 +89,13 @@ class Delivery:
     def note(self, name: str, facts: dict[str, Any]) -> None:
         """Adds one part to `export.json`, keeping what earlier exports wrote there."""
         record = self.record()
-        parts = record.get("parts", {})
-        parts = {part: row for part, row in parts.items() if (self.root / part).exists()}
+        parts = {part: row for part, row in record.get("parts", {}).items() if (self.root / part).exists()}
         row = {**self.facts, "format": 1, "workbench": workbench.__version__, "parts": {**parts, name: facts}}
         self.write_text(RECORD, json.dumps(row, indent=1, ensure_ascii=False))
 
     def record(self) -> dict[str, Any]:
         """What `export.json` says; empty where there is none yet or it cannot be read."""
-        try:
-            row = json.loads((self.root / RECORD).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return row if isinstance(row, dict) else {}
+        return read_record(self.root / RECORD)
 
     def write_text(self, name: str, text: str) -> None:
         """Writes a small file so that it is either the old or the new one, whatever happens."""
@@ -92,6 +103,54 @@ class Delivery:
         path.write_text(text, encoding="utf-8")
         sync(path)
         path.replace(self.root / name)
+
+
+def folder_for(out: str, run: str | None) -> Path:
+    """The folder that a person names for an export of a run's model; an InputError where something else lies there."""
+    folder = Path(out).expanduser().absolute()
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder.name} is a file, not a folder.", "Name a new folder with out.")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / RECORD).is_file():
+        raise InputError(f"The folder {folder.name} holds other files.", "Name a new or empty folder with out.")
+    held = Delivery(folder).record()
+    if held and held.get("run") != run:
+        raise InputError(f"The folder {folder.name} holds an export of another model.", "Name a new folder with out.")
+    return folder
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """An `export.json`, its parts under the names they have now; empty where there is none or it cannot be read."""
+    try:
+        row = json.loads(path.read_text(encoding="utf-8"))
+        parts = dict(row.get("parts", {}))
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+    pending = {name: facts for name, facts in parts.items() if name.endswith(PARTIAL)}
+    there = {name: facts for name, facts in parts.items() if name not in pending}
+    for name, facts in pending.items():
+        final = path.parent / name.removesuffix(PARTIAL)
+        if final.exists() and final.stat().st_ino == facts.get(INODE):  # killed after it got its final name
+            there[final.name] = {key: value for key, value in facts.items() if key != INODE}
+    return {**row, "parts": there}
+
+
+_EXCHANGE, _HERE = 2, -100
+
+
+def _exchange(written: Path, final: Path) -> None:
+    """Puts `written` in the place of `final`, which is then gone; a folder too in one step where the system can."""
+    if not final.is_dir():
+        written.replace(final)
+        return
+    swap = getattr(ctypes.CDLL(None), "renameat2", None)  # Linux with glibc 2.28
+    if swap is not None and swap(_HERE, bytes(written), _HERE, bytes(final), _EXCHANGE) == 0:
+        remove(written)
+        return
+    old = final.with_name(f"{final.name}{OLD}")
+    remove(old)
+    final.rename(old)
+    written.replace(final)
+    remove(old)
 
 
 @contextlib.contextmanager
@@ -109,7 +168,7 @@ def disk_errors(folder: Path, what: str) -> Iterator[None]:
 
 def full_disk(folder: Path, what: str) -> DiskFullError:
     return DiskFullError(
-        f"The disk filled up while {what} was written; {megabytes(free_bytes(folder))} are free.",
+        f"The disk filled up while {what} was written; {human_bytes(disk_free(folder))} are free.",
         "Nothing was left half done: free some room and export again.",
     )
 

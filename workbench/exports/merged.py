@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.events import Exported, Metrics
-from workbench.exports import OUT, Export, card, source
+from workbench.exports import COMMON, Export, card, source
 from workbench.exports.folder import disk_errors, removed_on_failure, size_of
 from workbench.exports.plan import merged_bytes
 from workbench.exports.tensors import INDEX, ordered, write_safetensors
@@ -20,13 +20,14 @@ from workbench.exports.tensors import INDEX, ordered, write_safetensors
 if TYPE_CHECKING:
     from workbench.exports.checking import Verdict
     from workbench.exports.task import Task
+    from workbench.exports.tensors import Merged
     from workbench.worker.context import RunContext
 
 EXPORT = Export(
     name="merged",
     label="Merged weights",
     summary="One ordinary model folder for transformers, vLLM and others; as large as the base.",
-    fields=(OUT,),
+    fields=COMMON,
 )
 
 NAME = "merged"
@@ -49,15 +50,15 @@ def export(context: RunContext) -> Metrics:
     from workbench.exports import answers, task
 
     job = task.prepare(context)
-    merged_bytes(job.merged.model.size_bytes).check(job.delivery.root)
+    context.note(merged_bytes(job.merged.size_bytes).check(job.delivery.root))
     partial = job.delivery.partial(NAME)
     with removed_on_failure(partial), disk_errors(job.delivery.root, "the merged model"):
         write(job, partial)
         size = size_of(partial)
         context.emit(Exported(target=NAME, path=str(job.delivery.root / NAME), size_bytes=size))
         checker = job.checker
-        checker.ask(answers.whole(partial, checker.device, checker.dtype))
-        verdict = checker.check_merge()
+        checker.ask(answers.written(job.merged, partial, checker.place))
+        verdict = checker.check_merge(written=partial)
         deliver(job, verdict, size)
     return task.summary({NAME: (verdict, size)})
 
@@ -68,16 +69,23 @@ def write(job: Task, folder: Path) -> None:
 
     model = job.merged.model
     job.context.phase("merging")
-    progress = Progress(job.context, model.size_bytes)
+    progress = Progress(job.context, job.merged.size_bytes)
     folder.mkdir(parents=True)
     for path in model.files:
         infos = ordered(model, model.names_in(path))
-        write_safetensors(folder / path.name, infos, job.merged.tensor, progress.add)
+        write_safetensors(folder / path.name, infos, job.merged.blocks, progress.add)
     progress.finish()
     if (model.folder / INDEX).is_file():
-        shutil.copyfile(model.folder / INDEX, folder / INDEX)
-    (folder / "config.json").write_text(_config(job.source.config), encoding="utf-8")
+        (folder / INDEX).write_text(_index(job.merged), encoding="utf-8")
+    (folder / "config.json").write_text(_config(job.merged.config), encoding="utf-8")
     _copy_tokenizer(job, folder)
+
+
+def _index(merged: Merged) -> str:
+    """Which tensor is in which file."""
+    model = merged.model
+    files = {name: model.file_of(name).name for name in sorted(model.infos)}
+    return json.dumps({"metadata": {"total_size": merged.size_bytes}, "weight_map": files}, indent=2) + "\n"
 
 
 def _config(config: dict[str, Any]) -> str:

@@ -35,51 +35,95 @@ _MARK = "qzprobeqz"
 
 @dataclass(frozen=True)
 class Wrapping:
-    """A template of the simple kind: `begin`, then for each turn before + content + after, then `opening`."""
+    """A template of the simple kind: `begin`, then for each turn before + content + after, then `opening`.
+
+    Two things may differ with a system turn: a text that stands in its place where there is none, and a system turn
+    that is put into one of the person's turns.
+    """
 
     begin: str
     around: dict[str, tuple[str, str]]
     opening: str
+    without_system: str = ""
+    """What follows `begin` where the chat has no system turn."""
+    folded: str = ""
+    """The person's turn that takes the system turn in: "first", "last", or "" where it stands by itself."""
 
     def render(self, turns: Turns) -> str:
         """The chat with the answer's opening, by this form."""
-        wrapped = [(self.around[turn["role"]], turn["content"]) for turn in turns]
-        return self.begin + "".join(before + text + after for (before, after), text in wrapped) + self.opening
+        has_system = turns[0]["role"] == "system"
+        asked = [place for place, turn in enumerate(turns) if turn["role"] == "user"]
+        takes = {"first": asked[0], "last": asked[-1]}.get(self.folded, -1) if has_system else -1
+        text = self.begin + ("" if has_system else self.without_system)
+        for place, turn in enumerate(turns):
+            if turn["role"] == "system" and self.folded:
+                continue
+            before, after = self.around[turn["role"]]
+            system = turns[0]["content"].join(self.around["system"]) if place == takes else ""
+            text += before + system + turn["content"] + after
+        return text + self.opening
 
 
 def recognise(render: Render, bos: str = "") -> Wrapping | None:
     """The template's simple form, or None where it has none and only Jinja can render it."""
+    plain = _without_system(render, bos)
+    forms = _with_system(plain, render) if plain is not None else []
+    return next((found for found in forms if _agrees(found, render)), None)
+
+
+def _without_system(render: Render, bos: str) -> Wrapping | None:
+    """The form, as far as chats of persons and answers show it."""
     user, answer = {"role": "user", "content": _MARK}, {"role": "assistant", "content": _MARK}
     try:
-        first, user_to_answer, answer_to_user, after_user = render([user, answer, user], False).split(_MARK)
-        opened = render([user], True).split(_MARK)[-1]
+        first, user_to_answer, answer_to_user, tail = render([user, answer, user], True).split(_MARK)
+        closed = render([user, answer, user], False).split(_MARK)[-1]
     except (FormatError, ValueError):
         return None
     begin = bos if bos and first.startswith(bos) else ""
-    before_user = first.removeprefix(begin)
-    fits = user_to_answer.startswith(after_user) and opened.startswith(after_user)
-    if not (fits and answer_to_user.endswith(before_user)):
-        return None
+    lead = first.removeprefix(begin)
+    before_user = _common_end(lead, answer_to_user)
+    after_user = closed if closed and user_to_answer.startswith(closed) and tail.startswith(closed) else ""
     around = {
         "user": (before_user, after_user),
-        "assistant": (user_to_answer.removeprefix(after_user), answer_to_user.removesuffix(before_user)),
+        "assistant": (
+            user_to_answer.removeprefix(after_user),
+            answer_to_user[: len(answer_to_user) - len(before_user)],
+        ),
     }
-    around |= _system_around(render, begin, before_user)
-    found = Wrapping(begin, around, opened.removeprefix(after_user))
-    return found if _agrees(found, render) else None
+    return Wrapping(begin, around, tail.removeprefix(after_user), lead[: len(lead) - len(before_user)])
 
 
-def _system_around(render: Render, begin: str, before_user: str) -> dict[str, tuple[str, str]]:
-    """What stands around a system turn; nothing where the template refuses one."""
+def _common_end(one: str, two: str) -> str:
+    same = 0
+    while same < min(len(one), len(two)) and one[-1 - same] == two[-1 - same]:
+        same += 1
+    return one[len(one) - same :]
+
+
+def _with_system(plain: Wrapping, render: Render) -> list[Wrapping]:
+    """The forms that a system turn may have: a turn of its own, or part of the person's first or last turn; none where
+    the template refuses it."""
     try:
         turns = [{"role": "system", "content": _MARK}, {"role": "user", "content": _MARK}]
-        first, between, _ = render(turns, False).split(_MARK)
+        first, between, _ = render(turns, True).split(_MARK)
     except (FormatError, ValueError):
-        return {}
-    return {"system": (first.removeprefix(begin), between.removesuffix(before_user))}
+        return [plain]
+    lead = first.removeprefix(plain.begin)
+    before = plain.around["user"][0]
+    found = []
+    if between.endswith(before):
+        found.append(("", (lead, between[: len(between) - len(before)])))
+    inside = lead.removeprefix(plain.without_system) if plain.without_system else lead
+    if inside.startswith(before):
+        found += [(folded, (inside.removeprefix(before), between)) for folded in ("first", "last")]
+    return [
+        Wrapping(plain.begin, {**plain.around, "system": system}, plain.opening, plain.without_system, folded)
+        for folded, system in found
+    ]
 
 
 def _agrees(found: Wrapping, render: Render) -> bool:
+    """Whether the form renders every chat as the template does; one with system turns has to render those too."""
     for chat in CHATS:
         if all(turn["role"] in found.around for turn in chat):
             try:
@@ -90,15 +134,31 @@ def _agrees(found: Wrapping, render: Render) -> bool:
     return True
 
 
+_HAS_SYSTEM = '(eq (index $.Messages 0).Role "system")'
+
+
 def ollama_template(found: Wrapping, *, with_begin: bool) -> str:
     """The form as a Go template over `.Messages`, the answer's opening after the last turn of the person."""
     roles = "".join(
-        f'{"{{ if" if n == 0 else "{{ else if"} eq .Role "{role}" }}}}{_go(before)}{{{{ .Content }}}}{_go(after)}'
-        for n, (role, (before, after)) in enumerate(found.around.items())
+        f'{"{{ if" if n == 0 else "{{ else if"} eq .Role "{role}" }}}}{_turn(found, role)}'
+        for n, role in enumerate(role for role in found.around if role != "system" or not found.folded)
     )
     last = '{{ if and (eq (len (slice $.Messages $i)) 1) (ne .Role "assistant") }}' + _go(found.opening) + "{{ end }}"
     begin = _go(found.begin) if with_begin else ""
+    if found.without_system:
+        begin += f"{{{{ if not {_HAS_SYSTEM} }}}}{_go(found.without_system)}{{{{ end }}}}"
     return begin + "{{ range $i, $_ := .Messages }}" + roles + "{{ end }}" + last + "{{ end }}"
+
+
+def _turn(found: Wrapping, role: str) -> str:
+    """One role's turn in Go."""
+    before, after = found.around[role]
+    taken = ""
+    if role == "user" and found.folded:
+        place = "(eq $i 1)" if found.folded == "first" else "(eq (len (slice $.Messages $i)) 1)"
+        system = "{{ (index $.Messages 0).Content }}".join(map(_go, found.around["system"]))
+        taken = f"{{{{ if and {place} {_HAS_SYSTEM} }}}}{system}{{{{ end }}}}"
+    return f"{_go(before)}{taken}{{{{ .Content }}}}{_go(after)}"
 
 
 def _go(text: str) -> str:
@@ -115,11 +175,13 @@ def write(
     adds_bos: bool,
     title: str,
     others: Sequence[str] = (),
+    adapter: str = "",
 ) -> str:
-    """The text of a Modelfile for `file_name` beside it."""
+    """The text of a Modelfile for `file_name` beside it, with `adapter`, a LoRA file, upon it."""
     lines = [f"# {title}, made by the finetune workbench.", f"# Use it:  ollama create {title} -f Modelfile"]
     lines += [f"# The same model, other precision: FROM ./{other}" for other in others]
     lines.append(f"FROM ./{file_name}")
+    lines += [f"ADAPTER ./{adapter}"] if adapter else []
     template = ollama_template(found, with_begin=not adds_bos) if found else "{{ .Prompt }}"
     if found is None or '"""' in template:
         lines.append("# Ollama cannot express this model's chat template; it gets the bare prompt. The GGUF holds the")

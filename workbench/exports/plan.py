@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import difflib
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from workbench.errors import DiskFullError, MemoryFullError, SettingError
+from workbench.exports.quants import BY_NAME, EXACT, HEAD_BITS, NOT_FOR_THESE
+from workbench.hardware import disk_free, human_bytes
 
-BITS: dict[str, float] = {"f32": 32.0, "f16": 16.0, "Q8_0": 8.5, "Q6_K": 6.6, "Q5_K_M": 5.8, "Q4_K_M": 5.1}
-"""Bits a weight, rounded up from llama.cpp's own tables; scales and the layers it keeps wider included."""
+BITS: dict[str, float] = {name: quant.bits for name, quant in BY_NAME.items()}
+"""Bits a weight, by falling size."""
 
 MARGIN_BYTES = 16_000_000
 """Tokens, merges, metadata and the model card beside the weights: 10 MB for a vocabulary of 128 k."""
 
-NARROW_BITS = 8.5
-"""K-quants need rows that divide by 256; llama.cpp stores other tensors wider, at worst as Q8_0."""
+WIDE_ROW = 256
+"""Most types store weights in blocks of so many, so a row has to divide by it."""
+
+NARROW_BITS = ((6.0, 8.5), (5.1, 6.0), (4.4, 5.5), (0.0, 4.5))
+"""(bits from, what llama.cpp stores instead) where a row does not divide by 256."""
+NARROW_HEAD_BITS = 8.5
 
 
 def parse_quants(text: str) -> list[str]:
@@ -27,6 +32,10 @@ def parse_quants(text: str) -> list[str]:
     if not asked:
         raise SettingError("No GGUF type was asked for.", f"Choose from: {', '.join(BITS)}.")
     for word in asked:
+        if word.upper() in NOT_FOR_THESE:
+            raise SettingError(
+                f"{word.upper()} is for {NOT_FOR_THESE[word.upper()]}.", f"Choose from: {', '.join(BITS)}."
+            )
         if word.lower() not in by_name:
             near = difflib.get_close_matches(word.lower(), by_name, n=1, cutoff=0.4)
             hint = f"Did you mean {by_name[near[0]]}?" if near else ""
@@ -45,23 +54,29 @@ class BytePlan:
     passing: dict[str, int] = field(default_factory=dict)
 
     @property
+    def written(self) -> int:
+        """Bytes of weights that will be written, deleted ones included."""
+        return sum(self.kept.values()) + sum(self.passing.values())
+
+    @property
     def needed(self) -> int:
-        return sum(self.kept.values()) + sum(self.passing.values()) + MARGIN_BYTES
+        return self.written + MARGIN_BYTES
 
     @property
     def sentence(self) -> str:
-        parts = [f"{name} {megabytes(size)}" for name, size in self.kept.items()]
-        parts += [f"{name} for the time being {megabytes(size)}" for name, size in self.passing.items()]
-        return f"{megabytes(self.needed)} in all: {', '.join(parts)}, tokens and text {megabytes(MARGIN_BYTES)}"
+        parts = [f"{name} {human_bytes(size)}" for name, size in self.kept.items()]
+        parts += [f"{name} for the time being {human_bytes(size)}" for name, size in self.passing.items()]
+        return f"{human_bytes(self.needed)} in all: {', '.join(parts)}, tokens and text {human_bytes(MARGIN_BYTES)}"
 
-    def check(self, folder: Path) -> None:
-        """A DiskFullError with the numbers where the disk that holds `folder` has too little room."""
-        free = free_bytes(folder)
+    def check(self, folder: Path) -> str:
+        """The plan beside what is free, in words; a DiskFullError with the numbers where there is too little room."""
+        free = disk_free(folder)
         if free < self.needed:
             raise DiskFullError(
-                f"The export needs {self.sentence}; the disk has {megabytes(free)} free.",
-                f"Free {megabytes(self.needed - free)}, name another folder with out, or ask for fewer types.",
+                f"The export needs {self.sentence}; the disk has {human_bytes(free)} free.",
+                f"Free {human_bytes(self.needed - free)}, name another folder with out, or ask for fewer types.",
             )
+        return f"Needs {self.sentence}; the disk has {human_bytes(free)} free."
 
 
 def merged_bytes(size_bytes: int) -> BytePlan:
@@ -69,39 +84,36 @@ def merged_bytes(size_bytes: int) -> BytePlan:
     return BytePlan({"merged weights": size_bytes})
 
 
-def gguf_bytes(parameters: int, quants: Sequence[str], *, narrow: bool = False) -> BytePlan:
-    """The plan of a GGUF export. `narrow`: the model's rows do not divide by 256."""
-    kept = {name: int(parameters * _bits(name, narrow) / 8) for name in quants}
+def gguf_bytes(parameters: int, quants: Sequence[str], *, narrow: bool = False, head: int = 0) -> BytePlan:
+    """The plan of a GGUF export. `narrow`: rows that do not divide by 256. `head`: how many are the output head's."""
+    kept = {name: quantised_bytes(parameters, name, narrow=narrow, head=head) for name in quants}
     source = source_type(quants)
-    passing = {} if source in quants else {source: int(parameters * BITS[source] / 8)}
+    passing = {} if source in quants else {source: quantised_bytes(parameters, source)}
     return BytePlan(kept, passing)
 
 
+def quantised_bytes(parameters: int, name: str, *, narrow: bool = False, head: int = 0) -> int:
+    """The estimated size of one file."""
+    quant = BY_NAME[name]
+    bits, head_bits = quant.bits, quant.head_bits
+    if narrow and not quant.any_width and not quant.exact:
+        bits = max(bits, next(wide for least, wide in NARROW_BITS if bits >= least))
+        head_bits = max(head_bits, NARROW_HEAD_BITS)
+    elif narrow and head_bits == HEAD_BITS:
+        head_bits = NARROW_HEAD_BITS
+    return int(((parameters - head) * bits + head * head_bits) / 8)
+
+
 def source_type(quants: Sequence[str]) -> str:
-    """The unquantised GGUF that the others are made from: f32 where it is asked for, else f16."""
-    return "f32" if "f32" in quants and "f16" not in quants else "f16"
-
-
-def _bits(name: str, narrow: bool) -> float:
-    return max(BITS[name], NARROW_BITS) if narrow else BITS[name]
+    """The unquantised GGUF that the others are made from: f16, or the only other one that is asked for."""
+    asked = [name for name in EXACT if name in quants]
+    return "f16" if "f16" in asked or not asked else asked[0]
 
 
 def check_memory(needed: int, available: int, what: str) -> None:
     """A MemoryFullError with the numbers where an export would not fit in memory."""
     if available and needed > available:
         raise MemoryFullError(
-            f"{what} needs about {megabytes(needed)} of memory; {megabytes(available)} are free.",
+            f"{what} needs about {human_bytes(needed)} of memory; {human_bytes(available)} are free.",
             "Close other programs, or export on a machine with more memory: the run's folder can be copied there.",
         )
-
-
-def free_bytes(folder: Path) -> int:
-    """Room on the disk that holds `folder`, which need not exist yet."""
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    return shutil.disk_usage(folder).free
-
-
-def megabytes(size: float) -> str:
-    """Bytes for people: 3.4 MB, 15.2 GB."""
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ class Source:
     job: Job | None = None
     """The training run's order, if a run made it."""
     licence: str = ""
+    name: str = ""
+    """What an adapter is called that no run of ours made."""
 
     @property
     def config(self) -> dict[str, Any]:
@@ -41,7 +43,7 @@ class Source:
     def title(self) -> str:
         """A name for files and people: `0003-sft`, or the base's."""
         if self.run is None or self.job is None:
-            return safe_name(self.base)
+            return safe_name(self.name or self.base)
         return f"{self.run}-{safe_name(self.job.name or self.job.action)}"
 
 
@@ -65,12 +67,16 @@ def read_json(path: Path) -> dict[str, Any]:
     return row
 
 
-def of_base(reference: BaseRef) -> Source:
-    """The base alone; a BaseModelError where it is another than the one the job names."""
-    from workbench import bases
+def of_base(reference: BaseRef, base16: str = "") -> Source:
+    """The base alone; a BaseModelError where it is another than the one the job names.
 
-    base = bases.resolve(reference.path)
-    if reference.fingerprint and base.fingerprint != reference.fingerprint:
+    `base16` is its 16-bit original, where the base itself is quantised.
+    """
+    from workbench.exports import original
+
+    base = original.of(reference.path, base16)
+    known = original.found(reference.path)
+    if reference.fingerprint and known is not None and known.fingerprint != reference.fingerprint:
         raise BaseModelError(
             f"The base {reference.name} is not the one the run was trained on: its files have changed.",
             "Put the base's original files back, or train again on the new ones.",
@@ -79,19 +85,28 @@ def of_base(reference: BaseRef) -> Source:
 
 
 def of_job(paths: RunPaths, job: Job) -> Source:
-    """The model that an export's job names: its parent run's (or that run's checkpoint), else the base itself."""
-    if job.parent is None:
-        return of_base(job.base)
-    start = paths.start if paths.start.is_dir() else None
-    return of_run(paths.root.parent / job.parent, checkpoint=job.checkpoint, folder=start)
+    """The model that an export's job names: its parent run's (or that run's checkpoint), else the base itself.
+
+    Without a parent, an adapter that no run of ours made may be put upon it.
+    """
+    base16, adapter = (str(job.settings.get(name) or "") for name in ("base16", "adapter"))
+    if job.parent is not None:
+        start = paths.start if paths.start.is_dir() else None
+        return of_run(paths.root.parent / job.parent, checkpoint=job.checkpoint, folder=start, base16=base16)
+    found = of_base(job.base, base16)
+    if not adapter:
+        return found
+    folder = Path(adapter)
+    tokenizer = folder if (folder / "tokenizer.json").is_file() else found.tokenizer
+    return replace(found, adapter=folder, tokenizer=tokenizer, name=folder.name)
 
 
-def of_run(run: Path, *, checkpoint: int | None = None, folder: Path | None = None) -> Source:
+def of_run(run: Path, *, checkpoint: int | None = None, folder: Path | None = None, base16: str = "") -> Source:
     """The model a training run made; `folder` is a copy of its adapter to use instead of the run's own."""
     paths = RunPaths(run)
     job = read_job(paths.job)
     made = folder or _made(paths, checkpoint)
-    under = of_base(job.base)
+    under = of_base(job.base, base16)
     if not (made / ADAPTER_CONFIG).is_file():
         model, adapter = made, None
     else:

@@ -7,16 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.errors import ExportError, InputError
+from workbench import checkpoints
+from workbench.errors import CheckpointError, ExportError, InputError
 from workbench.events import Metrics, Planned, Step
 from workbench.exports import card, source, template
 from workbench.exports.adapter import Adapter
 from workbench.exports.checking import Checker, Verdict
-from workbench.exports.folder import RECORD, Delivery
+from workbench.exports.folder import Delivery, folder_for
 from workbench.exports.gguf import vocabulary
-from workbench.exports.plan import check_memory, megabytes
+from workbench.exports.plan import check_memory
 from workbench.exports.source import Source
 from workbench.exports.tensors import Merged, Weights, readable
+from workbench.hardware import human_bytes
 from workbench.paths import ProjectPaths
 from workbench.tokens import ChatTokens
 
@@ -47,9 +49,6 @@ def prepare(context: RunContext) -> Task:
     """Everything that can be refused without writing a byte is refused here."""
     import psutil
 
-    from workbench.worker.model import quiet_libraries
-
-    quiet_libraries()
     context.phase("reading the model")
     found = source.of_job(context.paths, context.job)
     tokenizer = source.read_json(found.tokenizer / "tokenizer.json")
@@ -60,39 +59,56 @@ def prepare(context: RunContext) -> Task:
         )
     tokens = ChatTokens(found.tokenizer)
     model = readable(lambda: Weights(found.model), "Download the model again, or train the run again.")
+    _check_content(context, found, model)
     merged = Merged(model, Adapter(found.adapter) if found.adapter else None)
     check_memory(merged.peak_bytes, int(psutil.virtual_memory().available), "Merging the largest tensor")
-    context.note(f"Merging tensor by tensor holds at most {megabytes(merged.peak_bytes)} of weights in memory.")
+    context.note(f"Merging block by block holds at most {human_bytes(merged.peak_bytes)} of weights in memory.")
     delivery = Delivery(_folder(context, found), card.facts(found, context.job, template.fingerprint(tokens.template)))
-    checker = Checker(context, found, merged, tokens)
-    context.started(checker.device, str(checker.dtype).removeprefix("torch."))
-    return Task(context, found, merged, tokens, tokenizer, delivery, checker)
+    delivery.begin()
+    context.started("cpu", merged.config.get("dtype") or "")
+    return Task(context, found, merged, tokens, tokenizer, delivery, Checker(context, found, merged, tokens))
+
+
+def _check_content(context: RunContext, found: Source, model: Weights) -> None:
+    """Refuses files whose content is not what it was when they were published or downloaded, where that is known."""
+    for folder in filter(None, {found.adapter, found.model}):
+        if (folder / checkpoints.MANIFEST).is_file():
+            try:
+                checkpoints.verify(folder)
+            except CheckpointError as error:
+                raise ExportError(
+                    f"The files of {found.title} are damaged: {error.message}",
+                    "Export an earlier checkpoint, or train the run again.",
+                ) from None
+    context.phase("checking the base's files")
+
+    def on_bytes(size: int) -> None:
+        context.check_stop()
+        context.progress(context.step)
+
+    model.check_content(on_bytes)
 
 
 def _folder(context: RunContext, found: Source) -> Path:
-    """Where the export goes; an InputError for a folder that holds other things than an export."""
+    """Where the export goes; an InputError for a folder that holds other things than exports of this model."""
     out = str(context.job.settings.get("out") or "").strip()
-    if not out:
-        return ProjectPaths(context.paths.root.parent.parent).exports / found.title
-    folder = Path(out).expanduser().absolute()
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder.name} is a file, not a folder.", "Name a new folder with out.")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / RECORD).is_file():
-        raise InputError(f"The folder {folder.name} holds other files.", "Name a new or empty folder with out.")
-    held = Delivery(folder).record()
-    if held and held.get("run") != found.run:
+    folder = folder_for(out, found.run) if out else ProjectPaths(context.paths.root.parent.parent).exports / found.title
+    held, base = Delivery(folder).record(), context.job.base.fingerprint
+    other_base = base and held.get("base", {}).get("fingerprint", base) != base
+    if other_base or held.get("model", found.title) != found.title:
         raise InputError(f"The folder {folder.name} holds an export of another model.", "Name a new folder with out.")
     return folder
 
 
 class Progress:
-    """Bytes written so far, as Step events counted in MiB."""
+    """Bytes written so far, as Step events counted in MiB, with the speed of late."""
 
     def __init__(self, context: RunContext, total_bytes: int) -> None:
         self._context = context
         self._total = max(1, total_bytes)
         self._done = 0
-        self._told = 0.0
+        self._told_at = time.monotonic()
+        self._told = 0
         context.emit(Planned(total_steps=self._steps(self._total)))
 
     def add(self, size: int) -> None:
@@ -100,8 +116,15 @@ class Progress:
         self._context.check_stop()
         self._done += size
         now = time.monotonic()
-        if now - self._told >= STEP_SECONDS or self._done >= self._total:
+        if now - self._told_at >= STEP_SECONDS:
             self._tell(now)
+
+    def pause(self) -> None:
+        """Tells what there is to tell; what happens until the next bytes is not held against the speed."""
+        self._tell(time.monotonic())
+
+    def go_on(self) -> None:
+        self._told_at = time.monotonic()
 
     def finish(self) -> None:
         """The plan was an estimate: what was not needed counts as done."""
@@ -109,12 +132,15 @@ class Progress:
         self._tell(time.monotonic())
 
     def _tell(self, now: float) -> None:
-        seconds = now - self._told if self._told else 0.0
-        self._told = now
-        step = self._steps(min(self._done, self._total))
-        self._context.progress(step)
-        metrics: Metrics = {"bytes": min(self._done, self._total), "bytes_total": self._total}
-        self._context.emit(Step(step=step, metrics=metrics, seconds=seconds))
+        done = min(self._done, self._total)
+        seconds, new = now - self._told_at, done - self._told
+        self._told_at, self._told = now, done
+        metrics: Metrics = {"bytes": done, "bytes_total": self._total}
+        if seconds > 0 and new > 0:
+            metrics["bytes_per_second"] = new / seconds
+        self._context.progress(self._steps(done))
+        # A step's duration is a MiB's, whatever many of them one event tells of: the time left is reckoned from it.
+        self._context.emit(Step(step=self._steps(done), metrics=metrics, seconds=seconds * MIB / new if new else 0.0))
 
     @staticmethod
     def _steps(size: int) -> int:

@@ -1,158 +1,140 @@
-"""A model's weights read one tensor at a time, the adapter merged in on the way; and written the same way.
+"""A model's weights with the adapter merged in, read one tensor or one block of rows at a time.
 
-The merge is done in float32 and rounded once to the base's own dtype: W' = cast(W + scale · B A)
-(Hu et al. 2021, LoRA, eq. 3). Nothing here ever holds more than one tensor, so the peak is `peak_bytes`.
+The merge is done in float32 and rounded once to the base's own type: W' = cast(W + scale · B A)
+(Hu et al. 2021, LoRA, eq. 3). Nothing here holds more than one tensor, so the peak is `peak_bytes`.
 """
 
 from __future__ import annotations
 
 import json
-import struct
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from workbench.bases import weights
-from workbench.bases.weights import TensorInfo
+from workbench.bases.model_folder import EMBEDDINGS
 from workbench.errors import BaseModelError, ExportError
+from workbench.exports.shards import (
+    BLOCK_BYTES,
+    INDEX,
+    SINGLE,
+    Tensors,
+    Weights,
+    ordered,
+    rows_of,
+    spans,
+    write_safetensors,
+)
 
 if TYPE_CHECKING:
     import torch
 
     from workbench.exports.adapter import Adapter
 
-INDEX = "model.safetensors.index.json"
-SINGLE = "model.safetensors"
+__all__ = ["INDEX", "SINGLE", "Merged", "Tensors", "Weights", "ordered", "readable", "write_safetensors"]
 
-
-class Weights:
-    """The safetensors files of one model folder: names, shapes and dtypes known, bytes read when asked for."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.files = _files(folder)
-        self.infos: dict[str, TensorInfo] = {}
-        self._where: dict[str, Path] = {}
-        for path in self.files:
-            for name, info in weights.read_header(path).items():
-                self.infos[name] = info
-                self._where[name] = path
-
-    def names_in(self, path: Path) -> list[str]:
-        """The tensors of one file in the order of their bytes."""
-        inside = [name for name, where in self._where.items() if where == path]
-        return sorted(inside, key=lambda name: self.infos[name].start)
-
-    @property
-    def size_bytes(self) -> int:
-        return sum(path.stat().st_size for path in self.files)
-
-    @property
-    def parameters(self) -> int:
-        return sum(info.count for info in self.infos.values())
-
-    def tensor(self, name: str) -> torch.Tensor:
-        """One tensor in its own dtype and shape, on the CPU."""
-        import torch
-
-        info, path = self.infos[name], self._where[name]
-        with path.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            file.seek(8 + length + info.start)
-            data = bytearray(file.read(info.end - info.start))
-        return torch.frombuffer(data, dtype=torch_dtype(info.dtype, path.name)).reshape(info.shape)
-
-
-def _files(folder: Path) -> list[Path]:
-    """The folder's weight files; an ExportError naming a shard that the index has and the folder lacks."""
-    index = folder / INDEX
-    if not index.is_file():
-        if (folder / SINGLE).is_file():
-            return [folder / SINGLE]
-        raise ExportError(f"{folder.name} holds no {SINGLE}.", "Only safetensors weights can be exported.")
-    try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):
-        raise ExportError(f"{INDEX} of {folder.name} cannot be read.", "Download or train the model again.") from None
-    missing = [name for name in names if Path(name).name != name or not (folder / name).is_file()]
-    if missing:
-        raise ExportError(
-            f"{folder.name} lacks the weight file {missing[0]} ({len(missing)} of {len(names)} missing).",
-            "Download the model again: a half-finished download cannot be exported.",
-        )
-    return [folder / name for name in names]
-
-
-def torch_dtype(name: str, where: str) -> torch.dtype:
-    """torch's dtype for safetensors' name of it; an ExportError for one that is not 16 bits or wider."""
-    import torch
-
-    known = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-    if name not in known:
-        raise ExportError(
-            f"{where} holds tensors of the type {name}: these weights are quantised.",
-            "Merging into quantised weights loses the tuning; use the 16-bit version of this base.",
-        )
-    return known[name]
+HEADS = ("lm_head.weight", "embed_out.weight")
+"""What families call the output head."""
 
 
 class Merged:
-    """A model with an adapter merged in, tensor by tensor; without an adapter simply the model."""
+    """A model with an adapter merged in; without an adapter simply the model.
+
+    Where embedding and head share one tensor and the adapter changed them apart, the head becomes a tensor of its own:
+    `model` then has it as a copy, and `config` says that nothing is tied.
+    """
 
     def __init__(self, model: Weights, adapter: Adapter | None = None) -> None:
         self.model = model
         self.adapter = adapter
+        self.untied = ""
+        """The head that is, or became, a tensor of its own although config.json says it is tied."""
+        self._same: dict[str, str] = {}
+        self._settle_ties()
         if adapter is not None:
             adapter.check_fits({name: info.shape for name, info in model.infos.items()})
 
+    def _settle_ties(self) -> None:
+        """Parts head from embedding where only one of them was trained, or where the files hold two different ones."""
+        changed = self.adapter.touched if self.adapter is not None else []
+        embedding = next((name for name in self.model.infos if name.endswith(EMBEDDINGS)), "")
+        head = next((name for name in (*changed, *self.model.infos, HEADS[0]) if name in HEADS), "")
+        if not embedding or self._source_config.get("tie_word_embeddings") is False:
+            return
+        there = head in self.model.infos
+        if self.adapter is not None and {embedding, head} & set(changed):
+            if self.adapter.keeps_ties:
+                self.adapter.leaves_alone(head)
+                self._same = {head: embedding}
+                return
+            if not there:
+                self.model.also_as(head, embedding)
+            self.untied = head
+        elif there and self._source_config.get("tie_word_embeddings") and not self._alike(embedding, head):
+            self.untied = head
+
+    def _alike(self, embedding: str, head: str) -> bool:
+        """Whether two tensors of the model hold the same."""
+        mine, other = self.model.infos[embedding], self.model.infos[head]
+        if (mine.shape, mine.dtype) != (other.shape, other.dtype):
+            return False
+        both = zip(self.model.blocks(embedding), self.model.blocks(head), strict=True)
+        return all(bool((one == two).all()) for (_, one), (_, two) in both)
+
+    @cached_property
+    def _source_config(self) -> dict[str, Any]:
+        try:
+            row = json.loads((self.model.folder / "config.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return row if isinstance(row, dict) else {}
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """config.json of the merged model."""
+        return {**self._source_config, **({"tie_word_embeddings": False} if self.untied else {})}
+
     @property
     def peak_bytes(self) -> int:
-        """Memory while the largest tensor is merged: its bytes read and written, two float32 copies, the adapter."""
-        largest = max(2 * (info.end - info.start) + 8 * info.count for info in self.model.infos.values())
-        return largest + (self.adapter.size_bytes if self.adapter is not None else 0)
+        """Memory while the largest tensor is merged: the tensor itself, some blocks, the adapter's matrices for it."""
+        largest = max(info.end - info.start for info in self.model.infos.values())
+        return largest + 4 * BLOCK_BYTES + (self.adapter.size_bytes if self.adapter is not None else 0)
 
-    def tensor(self, name: str) -> torch.Tensor:
-        """The merged tensor in the base's dtype; an ExportError where it holds a value that is not finite."""
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all tensors of the merged model."""
+        return sum(info.end - info.start for info in self.model.infos.values())
+
+    def blocks(self, name: str, together: int = 1) -> Iterator[torch.Tensor]:
+        """The merged tensor in the base's type, a block of `together` rows or a multiple of them after the other.
+
+        An ExportError where a value is not finite.
+        """
         import torch
 
-        tensor = self.model.tensor(name)
+        name = self._same.get(name, name)
         if self.adapter is not None and self.adapter.touches(name):
-            tensor = self.adapter.apply(name, tensor)
-        if not bool(torch.isfinite(tensor).all()):
-            raise ExportError(
-                f"The merged weights of {name} are not all finite numbers.",
-                "The run diverged or its files are damaged; export an earlier run or train with a smaller rate.",
-            )
-        return tensor
+            found = self.adapter.blocks(name, self.model, together)
+        else:
+            found = (block for _, block in self.model.blocks(name, together))
+        for block in found:
+            if block.is_floating_point() and not bool(torch.isfinite(block).all()):
+                raise ExportError(
+                    f"The merged weights of {name} are not all finite numbers.",
+                    "The run diverged or its files are damaged; export an earlier run or train with a smaller rate.",
+                )
+            yield block
 
+    def tensor(self, name: str) -> torch.Tensor:
+        """The whole merged tensor in the base's type."""
+        import torch
 
-def write_safetensors(
-    path: Path,
-    infos: Mapping[str, TensorInfo],
-    read: Callable[[str], torch.Tensor],
-    on_bytes: Callable[[int], None],
-) -> None:
-    """Writes the tensors of one file in the order of `infos`, one at a time, and calls `on_bytes` after each."""
-    import torch
-
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-    start = 0
-    for name, info in infos.items():
-        size = info.end - info.start
-        header[name] = {"dtype": info.dtype, "shape": list(info.shape), "data_offsets": [start, start + size]}
-        start += size
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    with path.open("wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text)
-        for name, info in infos.items():
-            file.write(read(name).contiguous().view(torch.uint8).numpy().data)
-            on_bytes(info.end - info.start)
-
-
-def ordered(model: Weights, names: Iterable[str]) -> dict[str, TensorInfo]:
-    """The infos of `names`, in their order."""
-    return {name: model.infos[name] for name in names}
+        info = self.model.infos[name]
+        whole = torch.empty(0)
+        for (first, last), block in zip(spans(info), self.blocks(name), strict=True):
+            if first == 0:
+                whole = torch.empty((rows_of(info), *info.shape[1:]), dtype=block.dtype)
+            whole[first:last] = block
+        return whole.reshape(info.shape)
 
 
 def readable(read: Callable[[], Weights], hint: str) -> Weights:

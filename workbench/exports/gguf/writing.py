@@ -1,54 +1,42 @@
-"""Writes one GGUF file with GGML's own `gguf` package, a tensor at a time, and quantises it through llama.cpp."""
+"""Writes one GGUF file straight from safetensors, a block of rows at a time: merged, laid out, rounded, written once.
+
+The head of the file is made by GGML's own `gguf` package. The tensors follow in the order of the source's bytes, so
+that memory holds a few blocks whatever the model's size.
+"""
 
 from __future__ import annotations
 
-import ctypes
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from workbench.bases.model_folder import EMBEDDINGS
 from workbench.errors import ExportError
-from workbench.exports import template as templates
-from workbench.exports.folder import full_disk
 from workbench.exports.gguf import family as families
-from workbench.exports.gguf import vocabulary
-from workbench.exports.plan import free_bytes
+from workbench.exports.gguf import metadata
+from workbench.exports.gguf.family import Family
+from workbench.exports.gguf.metadata import Description, TokenFacts
+from workbench.exports.gguf.quantising import FILE_TYPES
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
 
     from workbench.exports.tensors import Merged
 
-FILE_TYPES = {"f32": 0, "f16": 1, "Q8_0": 7, "Q4_K_M": 15, "Q5_K_M": 17, "Q6_K": 18}
-"""llama.cpp's `llama_ftype` of each type we write."""
+__all__ = ["Description", "TokenFacts", "write"]
 
 LARGEST_F16 = 65504.0
 
-SPARE_BYTES = 4_000_000
-"""Less than this left on the disk after a failed quantisation means that the disk was the reason."""
-
 
 @dataclass(frozen=True)
-class TokenFacts:
-    """What the tokenizer says beyond its vocabulary."""
+class _Plan:
+    """What goes into a file: which tensor of the source under which name, and those that come from the settings."""
 
-    tokenizer: Mapping[str, Any]
-    """tokenizer.json as the loaded tokenizer has it."""
-    special: dict[str, int]
-    """bos, eos, eot, pad and unk ids, those that there are."""
-    template: str = ""
-
-
-@dataclass(frozen=True)
-class Description:
-    """What a GGUF file says of itself."""
-
-    name: str
-    base: str = ""
-    licence: str = ""
+    family: Family
+    settings: dict[str, Any]
+    names: dict[str, str]
+    extra: dict[str, torch.Tensor]
 
 
 def write(
@@ -60,129 +48,147 @@ def write(
     description: Description,
     on_bytes: Callable[[int], None],
 ) -> None:
-    """Writes the model as an f32 or f16 GGUF; `on_bytes` is called after each tensor with its size."""
+    """Writes the model as an f32, f16 or bf16 GGUF; `on_bytes` is called after each block with its size."""
     import gguf
 
-    family = families.of(config)
-    writer = gguf.GGUFWriter(path, family.NAME)
+    plan = _plan(merged, config)
+    words = metadata.words_of(tokens, int(plan.settings["vocab_size"]))
+    writer = gguf.GGUFWriter(path, plan.family.architecture)
     try:
-        _add_metadata(writer, family, config, quant, description)
-        _add_vocabulary(writer, tokens, int(config["vocab_size"]))
-        names = _tensor_names(family, merged, config)
-        extra: dict[str, np.ndarray[Any, Any]] = family.extra_tensors(config)
-        for name, data in extra.items():
-            writer.add_tensor_info(name, data.shape, data.dtype, data.nbytes)
-        for source, name in names.items():
-            shape = merged.model.infos[source].shape
-            kind = _kind(name, shape, quant)
-            writer.add_tensor_info(name, shape, kind, merged.model.infos[source].count * kind.itemsize)
+        _announce(writer, plan, merged, quant)
+        label = gguf.size_label(*writer.get_total_parameter_count())
+        metadata.add_description(writer, description, FILE_TYPES[quant], label, strips=words.strips)
+        metadata.add_family(writer, plan.family.architecture, plan.family.metadata(plan.settings))
+        metadata.add_vocabulary(writer, tokens, words)
+        del words  # 262,144 tokens are 40 MB
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_ti_data_to_file()
-        for data in extra.values():
-            writer.write_tensor_data(data)
-        for source, name in names.items():
-            tensor = family.transform(source, merged.tensor(source), config)
-            data = _as_numpy(name, tensor, quant)
-            writer.write_tensor_data(data)
-            on_bytes(data.nbytes)
+        writer.kv_data = [{}]
+        _write_tensors(writer, plan, merged, quant, on_bytes)
     finally:
         writer.close()
 
 
-def _kind(name: str, shape: tuple[int, ...], quant: str) -> np.dtype[Any]:
-    """Vectors (norms, biases) stay float32, as llama.cpp wants them; matrices take the file's type."""
-    import numpy as np
-
-    return np.dtype(np.float16 if quant == "f16" and len(shape) > 1 else np.float32)
-
-
-def _as_numpy(name: str, tensor: torch.Tensor, quant: str) -> np.ndarray[Any, Any]:
-    kind = _kind(name, tuple(tensor.shape), quant)
-    wide = tensor.float()
-    if kind.itemsize == 2 and float(wide.abs().max()) > LARGEST_F16:
-        raise ExportError(
-            f"{name} holds values beyond {LARGEST_F16:g}, which f16 cannot hold.",
-            "Ask for f32, and types made from it.",
-        )
-    data: np.ndarray[Any, Any] = wide.contiguous().numpy().astype(kind, copy=False)
-    return data
+def _plan(merged: Merged, config: Mapping[str, Any]) -> _Plan:
+    family = families.of(config)
+    settings = families.settings(family, config)
+    return _Plan(family, settings, _names(family, settings, merged), family.extra_tensors(settings))
 
 
-def _tensor_names(family: ModuleType, merged: Merged, config: Mapping[str, Any]) -> dict[str, str]:
-    """The file's tensors and llama.cpp's names for them; an ExportError for one that has none."""
-    tied = bool(config.get("tie_word_embeddings"))
+def _names(family: Family, settings: Mapping[str, Any], merged: Merged) -> dict[str, str]:
+    """The source's tensors and llama.cpp's names for them; an ExportError for one that has none, or is missing."""
+    import gguf
+
+    architecture = next(arch for arch, name in gguf.MODEL_ARCH_NAMES.items() if name == family.architecture)
+    table = gguf.get_tensor_name_map(architecture, int(settings["num_hidden_layers"]))
+    tied = bool(settings.get("tie_word_embeddings"))
     names: dict[str, str] = {}
-    for source in merged.model.infos:
-        if family.ignored(source) or (tied and source == "lm_head.weight"):
+    for source, info in merged.model.infos.items():
+        if source.endswith(family.ignored) or (tied and source == "lm_head.weight"):
             continue
-        name = family.tensor_name(source)
-        if name is None:
+        name = table.get_name(source, try_suffixes=(".weight", ".bias"))
+        stem = (name or "").removesuffix(".bias").rpartition(".")[2]
+        if name is None or (name.endswith(".bias") and stem not in family.biases):
             raise ExportError(
-                f"The model holds {source}, which a {family.NAME} GGUF has no place for.",
+                f"The model holds {source}, which a {family.name} GGUF has no place for.",
                 "It is not an ordinary model of its family; export it as merged instead.",
             )
         names[source] = name
-    expected = ["model.embed_tokens.weight", "model.norm.weight"] + ([] if tied else ["lm_head.weight"])
-    missing = [name for name in expected if name not in names]
-    if missing:
-        raise ExportError(f"The model's files lack {', '.join(missing)}.", "Download or train the model again.")
+        if source.endswith(EMBEDDINGS) and info.shape[0] != int(settings["vocab_size"]):
+            raise ExportError(
+                f"The model's embedding has {info.shape[0]} rows and its config.json says {settings['vocab_size']}.",
+                "Mend vocab_size in config.json, or get the model again.",
+            )
+    _check_complete(set(names.values()), tied, int(settings["num_hidden_layers"]))
     return names
 
 
-def _add_metadata(
-    writer: Any, family: ModuleType, config: Mapping[str, Any], quant: str, description: Description
-) -> None:
-    writer.add_name(description.name)
-    if description.base:
-        writer.add_string("general.base_model.0.name", description.base)
-        writer.add_uint32("general.base_model.count", 1)
-    if description.licence:
-        writer.add_license(description.licence)
-    writer.add_file_type(FILE_TYPES[quant])
-    writer.add_quantization_version(2)  # GGML's GGML_QNT_VERSION; llama.cpp refuses quantised files of another one
-    for key, value in family.metadata(config).items():
-        add = {int: writer.add_uint32, float: writer.add_float32, str: writer.add_string}[type(value)]
-        add(f"{family.NAME}.{key}", value)
-
-
-def _add_vocabulary(writer: Any, tokens: TokenFacts, size: int) -> None:
-    reason = vocabulary.unsupported(tokens.tokenizer, size)
-    if reason:
-        raise ExportError(f"This model cannot become a GGUF. {reason}", "Export it as merged instead.")
-    words = vocabulary.read(tokens.tokenizer, size)
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(words.pre)
-    writer.add_token_list(words.tokens)
-    writer.add_token_types(words.types)
-    writer.add_token_merges(words.merges)
-    add = {
-        "bos": writer.add_bos_token_id,
-        "eos": writer.add_eos_token_id,
-        "eot": writer.add_eot_token_id,
-        "pad": writer.add_pad_token_id,
-        "unk": writer.add_unk_token_id,
-    }
-    for name, number in tokens.special.items():
-        add[name](number)
-    writer.add_add_bos_token(words.adds_bos)
-    writer.add_add_eos_token(words.adds_eos)
-    if tokens.template:
-        writer.add_chat_template(templates.for_inference(tokens.template))
-
-
-def quantise(source: Path, target: Path, quant: str, threads: int = 0) -> None:
-    """Makes a quantised GGUF of an f16 or f32 one with llama.cpp; an ExportError (or a full disk) where it cannot."""
-    import llama_cpp
-
-    params = llama_cpp.llama_model_quantize_default_params()
-    params.ftype = FILE_TYPES[quant]
-    params.nthread = threads
-    code = llama_cpp.llama_model_quantize(bytes(source), bytes(target), ctypes.byref(params))
-    if code != 0:
-        if free_bytes(target.parent) < SPARE_BYTES:
-            raise full_disk(target.parent, target.name)
+def _check_complete(names: set[str], tied: bool, layers: int) -> None:
+    wanted = ["token_embd.weight", "output_norm.weight", *([] if tied else ["output.weight"])]
+    stems = {name.partition(".")[2].partition(".")[2] for name in names if name.startswith("blk.0.")}
+    wanted += [f"blk.{n}.{stem}" for n in range(layers) for stem in sorted(stems or {"attn_q.weight"})]
+    missing = [name for name in wanted if name not in names]
+    if missing:
         raise ExportError(
-            f"llama.cpp could not make {quant} of this model (code {code}).",
-            "The worker's log holds llama.cpp's own words. Ask for Q8_0 or f16, which every model can be.",
+            f"The model's files lack {missing[0]}"
+            + (f" and {len(missing) - 1} more tensors." if len(missing) > 1 else "."),
+            "Download or train the model again.",
         )
+
+
+def _is_wide(name: str, shape: tuple[int, ...]) -> bool:
+    """Whether a tensor stays float32 in every file, as llama.cpp wants vectors and norms."""
+    return len(shape) < 2 or name.endswith("_norm.weight") or not name.endswith(".weight")
+
+
+def _announce(writer: Any, plan: _Plan, merged: Merged, quant: str) -> None:
+    """Tells the writer of every tensor, in the order in which they will come."""
+    import gguf
+    import numpy as np
+
+    kinds: dict[str, tuple[np.dtype[Any], Any]] = {
+        "f32": (np.dtype(np.float32), gguf.GGMLQuantizationType.F32),
+        "f16": (np.dtype(np.float16), gguf.GGMLQuantizationType.F16),
+        "bf16": (np.dtype(np.uint16), gguf.GGMLQuantizationType.BF16),  # numpy has no such type: its bits
+    }
+    for name, tensor in plan.extra.items():
+        writer.add_tensor_info(name, tuple(tensor.shape), kinds["f32"][0], tensor.nbytes)
+    for source, name in plan.names.items():
+        info = merged.model.infos[source]
+        kind, raw = kinds["f32" if _is_wide(name, info.shape) else quant]
+        writer.add_tensor_info(name, info.shape, kind, info.count * kind.itemsize, raw_dtype=raw)
+
+
+def _write_tensors(writer: Any, plan: _Plan, merged: Merged, quant: str, on_bytes: Callable[[int], None]) -> None:
+    """The tensors' bytes, each beginning where the file's alignment wants it."""
+    out = writer.fout[0]
+    writer.write_padding(out, out.tell())
+    for tensor in plan.extra.values():
+        writer.write_padding(out, out.write(_bytes(tensor)))
+    for source, name in plan.names.items():
+        wide = _is_wide(name, merged.model.infos[source].shape)
+        written = 0
+        for block in merged.blocks(source, plan.family.rows_together(source, plan.settings)):
+            rounded = _rounded(name, plan.family.transform(source, block, plan.settings), "f32" if wide else quant)
+            written += out.write(_bytes(rounded))
+            on_bytes(rounded.nbytes)
+        writer.write_padding(out, written)
+
+
+def _rounded(name: str, block: torch.Tensor, kind: str) -> torch.Tensor:
+    """The block in the file's type; an ExportError where that cannot hold its values."""
+    import torch
+
+    if kind == "f16" and block.dtype != torch.float16:
+        low, high = torch.aminmax(block)
+        if max(-float(low), float(high)) > LARGEST_F16:
+            raise ExportError(
+                f"{name} holds values beyond {LARGEST_F16:g}, which f16 cannot hold.",
+                "Ask for bf16 or f32, and types made from it.",
+            )
+    return block.to({"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}[kind])
+
+
+def _bytes(tensor: torch.Tensor) -> memoryview:
+    import torch
+
+    return tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data
+
+
+def names(merged: Merged) -> dict[str, str]:
+    """The model's tensors that go into a file, and llama.cpp's names for them."""
+    return _plan(merged, merged.config).names
+
+
+def laid_out(merged: Merged, source: str, rows: torch.Tensor) -> torch.Tensor:
+    """Rows of a tensor (or of what is added to it) in llama.cpp's order."""
+    plan = _plan(merged, merged.config)
+    return plan.family.transform(source, rows, plan.settings)
+
+
+def expected(merged: Merged) -> Iterator[tuple[str, torch.Tensor]]:
+    """Every tensor of the model under llama.cpp's name and in its layout, one at a time."""
+    plan = _plan(merged, merged.config)
+    for source, name in plan.names.items():
+        yield name, plan.family.transform(source, merged.tensor(source), plan.settings)
