@@ -1,8 +1,14 @@
-"""The demo's rule-judge, which stands in a person's place where the right answer is known beforehand.
+"""Rules that score a completion: the demo's judge, which stands in a person's place, and others that a reward may name.
 
-It never loads a model and never sees a prompt: a completion and the canonical answer are all it reads.
+They never load a model and never see a prompt: a completion and the canonical answer are all they read.
 """
 
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 OPENERS: tuple[str, ...] = ("Of course!", "Sure!", "Certainly!", "Gladly!", "With pleasure!")
@@ -79,3 +85,64 @@ def _without_courtesies(completion: str) -> str:
     while closer := _ends_with_closer(spoken):
         spoken = spoken.removesuffix(closer).strip()
     return spoken
+
+
+NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
+RUN_WORDS = 3
+"""A repetition is so many words in a row that were said before."""
+
+
+def contains(completion: str, answer: str) -> bool:
+    """Say whether the answer occurs in the completion, case, spacing and final punctuation aside."""
+    return bool(_plain(answer)) and _plain(answer) in _spaced(completion)
+
+
+def same_number(completion: str, answer: str) -> bool:
+    """Say whether the last number of the completion is the last one of the answer."""
+    said, wanted = NUMBER.findall(completion), NUMBER.findall(answer)
+    return bool(said and wanted) and float(said[-1].replace(",", "")) == float(wanted[-1].replace(",", ""))
+
+
+def is_json(completion: str) -> bool:
+    """Say whether the completion is one JSON document and nothing else."""
+    try:
+        json.loads(completion)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def repetition(completion: str) -> float:
+    """The share of the completion's runs of three words that were said before in it."""
+    words = _spaced(completion).split()
+    runs = [tuple(words[i : i + RUN_WORDS]) for i in range(len(words) - RUN_WORDS + 1)]
+    return 1 - len(set(runs)) / len(runs) if runs else 0.0
+
+
+@dataclass(frozen=True)
+class NamedRule:
+    """A rule as a reward names it: `rule:exact`. `help` says what it gives for what."""
+
+    name: str
+    help: str
+    points: Callable[[str, str], float]
+    """(completion, answer) to points."""
+    needs_answer: bool = True
+    """Whether it says nothing of a prompt without a known answer."""
+
+
+RULES: dict[str, NamedRule] = {
+    rule.name: rule
+    for rule in (
+        NamedRule("exact", "1 for the known answer alone, courtesies aside.", lambda c, a: float(exact_match(c, a))),
+        NamedRule("right", "1 where the first sentence is the known answer.", lambda c, a: float(is_right(c, a))),
+        NamedRule("contains", "1 where the known answer occurs.", lambda c, a: float(contains(c, a))),
+        NamedRule("number", "1 where the last number is the known answer's.", lambda c, a: float(same_number(c, a))),
+        NamedRule("demo", "2 for right, 1 for courteous, 0.02 off for each spare word: the demo's judge.", score),
+        NamedRule("courtesy", "1 for a courteous opening or ending.", lambda c, _: float(courtesy(c)), False),
+        NamedRule("brevity", "0.01 off for each word.", lambda c, _: -len(c.split()) / 100, False),
+        NamedRule("fresh", "Up to 1 off for words said again and again.", lambda c, _: -repetition(c), False),
+        NamedRule("json", "1 for valid JSON and nothing else.", lambda c, _: float(is_json(c)), False),
+    )
+}
+"""What `rule:NAME` in a reward may name."""

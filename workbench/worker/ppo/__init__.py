@@ -1,0 +1,1 @@
+"""PPO's own loop: rollouts, scoring, advantages and clipped updates with one base in memory (`loop` reads top down)."""
