@@ -232,7 +232,7 @@ def test_every_layout_has_a_place_of_its_own_in_the_precedence() -> None:
     """No two layouts share a precedence, preferences come first and plain text last."""
     layouts = formats.all_layouts()
 
-    assert len({layout.precedence for layout in layouts}) == len(layouts) == 9
+    assert len({layout.precedence for layout in layouts}) == len(layouts) == 10
     assert (layouts[0].name, layouts[-1].name) == ("preference", "text")
 
 

@@ -13,13 +13,15 @@ from workbench.store import Store
 
 COLUMNS = {
     "completions": "id prompt_id text origin_id job n tokens finish created",
-    "demonstrations": "id prompt_id text origin created undone",
+    "demonstrations": "id prompt_id text origin created undone tags",
+    "doubts": "judge prompt_id place",
     "imports": "id path layout sha256 rows_ok rejected added created",
     "origins": "id origin",
     "project": "key value",
     "prompts": "id turns digest answer kind split import_id created completions fresh",
     "rankings": "id prompt_id judge shown tiers verdict unacceptable seed seconds created newest undone",
     "remarks": "id prompt_id kind shown text created undone",
+    "scores": "judge completion_id score created",
 }
 
 

@@ -60,7 +60,25 @@ def _first(db: sqlite3.Connection) -> None:
         db.execute(statement)
 
 
-STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first,)
+def _tags(db: sqlite3.Connection) -> None:
+    """What is known of a demonstration by name, as JSON: its quality, topic, source."""
+    db.execute("ALTER TABLE demonstrations ADD COLUMN tags TEXT NOT NULL DEFAULT '{}'")
+
+
+def _scores(db: sqlite3.Connection) -> None:
+    """Reward models' scores of completions, and the ranking queue in the order of their doubt."""
+    for statement in (
+        "CREATE TABLE scores (judge TEXT NOT NULL, completion_id INTEGER NOT NULL REFERENCES completions,"
+        " score REAL NOT NULL, created REAL NOT NULL, PRIMARY KEY (judge, completion_id)) WITHOUT ROWID",
+        # `place` sorts prompts by the distance of their best two scores, so that the next is one step in an index
+        "CREATE TABLE doubts (judge TEXT NOT NULL, prompt_id INTEGER NOT NULL REFERENCES prompts,"
+        " place TEXT NOT NULL, PRIMARY KEY (judge, prompt_id)) WITHOUT ROWID",
+        "CREATE INDEX doubts_by_place ON doubts (judge, place)",
+    ):
+        db.execute(statement)
+
+
+STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first, _tags, _scores)
 """In order; the schema's version is how many have been taken."""
 
 

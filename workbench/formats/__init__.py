@@ -23,14 +23,27 @@ class BadRow(ValueError):  # noqa: N818  # it is a row, and what it says goes in
 
 
 @dataclass(frozen=True)
+class Ranked:
+    """Several answers to a prompt: `tiers` are places among them, best first, `bad` those bad in themselves."""
+
+    prompt: NewPrompt
+    answers: tuple[str, ...]
+    tiers: tuple[tuple[int, ...], ...]
+    bad: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class Parsed:
     """What one row holds. A multi-turn conversation holds several demonstrations."""
 
     demonstrations: tuple[tuple[NewPrompt, str], ...] = ()
     preferences: tuple[tuple[NewPrompt, str, str], ...] = ()
     """(prompt, chosen, rejected)."""
+    rankings: tuple[Ranked, ...] = ()
     prompts: tuple[NewPrompt, ...] = ()
     """Prompts to sample, without an answer to imitate."""
+    tags: tuple[tuple[str, str], ...] = ()
+    """(name, value) of what is known of its demonstrations."""
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ def fits(row: Row) -> bool:
 
 
 def parse(row: Row) -> Parsed:
-    asked = _prompt(row)
+    asked = question_of(row)
     answers = [turn.content for turn in asked[-1:] if turn.role == "assistant"]  # swift's and UltraFeedback's messages
     asked = asked[: len(asked) - len(answers)]
     if not answers or any(key in row for key in CHOSEN):
@@ -52,7 +52,8 @@ def _answered(row: Row) -> bool:
     return isinstance(turns, list) and is_any_turns(turns) and role_of(turns[-1]) == "assistant"
 
 
-def _prompt(row: Row) -> Conversation:
+def question_of(row: Row) -> Conversation:
+    """What a preference row asks, whichever way it is written."""
     key = next((key for key in (*TURNS, *PROMPTS) if isinstance(row.get(key), list)), None)
     system = optional_text(row, "system", "system_prompt")
     if key is not None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from workbench.formats import BadRow, Layout, Parsed, Row
 from workbench.formats.turns import conversation, is_any_turns, kind_of, optional_text, prompt_of, text_of
 from workbench.records import Conversation, NewPrompt
+from workbench.tags import COLUMNS
 
-OTHERS = {"answer", "kind", "id", "split", "system", "system_prompt"}
+OTHERS = {"answer", "kind", "id", "split", "system", "system_prompt", "tags", *COLUMNS}
 """Keys that may stand beside the prompt; any other says that the row is more than a prompt."""
 
 

@@ -104,7 +104,7 @@ class Database:
                 " (SELECT count(*) FROM demonstrations INDEXED BY standing_demonstrations WHERE undone IS NULL),"
                 " coalesce(sum(completions), 0),"
                 " (SELECT count(*) FROM rankings INDEXED BY rankings_by_judge"
-                " WHERE undone IS NULL AND verdict != 'skip'),"
+                " WHERE undone IS NULL AND verdict != 'skip' AND judge NOT GLOB 'reward:*'),"
                 " count(*) FILTER (WHERE completions > 1 AND split = 'train'),"
                 " count(*) FILTER (WHERE fresh > 1 AND split = 'train') FROM prompts"
             )[0]

@@ -20,6 +20,7 @@ from workbench.records import (
     Prompt,
     Ranking,
     Split,
+    Verdict,
     turns_to_json,
 )
 from workbench.store.database import Database, from_json, storable
@@ -27,6 +28,16 @@ from workbench.store.rankings import PROMPT, insert_ranking, prompt_of
 
 if TYPE_CHECKING:
     from workbench.events import Completed
+
+Tags = Sequence[tuple[str, str]]
+"""(name, value) of what is known of a demonstration."""
+
+
+ImportedRanking = tuple[int, tuple[str, ...], tuple[tuple[int, ...], ...], tuple[int, ...]]
+"""(index of the prompt, answers, tiers of places among them, places of those bad in themselves)."""
+
+PAIR = ((0,), (1,))
+"""The tiers of a chosen and a rejected answer."""
 
 
 class Texts(Database):
@@ -38,13 +49,14 @@ class Texts(Database):
         self,
         report: ImportReport,
         prompts: Sequence[NewPrompt],
-        answers: Sequence[tuple[int, str]] = (),
+        answers: Sequence[tuple[int, str] | tuple[int, str, Tags]] = (),
         preferences: Sequence[tuple[int, str, str]] = (),
+        rankings: Sequence[ImportedRanking] = (),
     ) -> ImportReport:
         """A whole file in one transaction; the report with what was really new in `added`.
 
-        `answers` are (index into `prompts`, text) demonstrations, `preferences` (index, chosen, rejected). A
-        ProjectError where the same file was imported before.
+        `answers` are (index into `prompts`, text, tags) demonstrations, `preferences` (index, chosen, rejected),
+        `rankings` (index, answers, tiers, bad ones). A ProjectError where the same file was imported before.
         """
         now = time.time()
         with self._write() as db:
@@ -52,12 +64,22 @@ class Texts(Database):
             ids = [self._prompt_id(db, prompt, now, import_id) for prompt in prompts]
             demonstrations = db.executemany(
                 "INSERT OR IGNORE INTO demonstrations (prompt_id, text, origin, created) VALUES (?, ?, 'import', ?)",
-                ((ids[index], storable(text), now) for index, text in answers),
+                ((ids[answer[0]], storable(answer[1]), now) for answer in answers),
             ).rowcount
-            for row, (index, chosen, rejected) in enumerate(preferences):
-                self._add_preference(db, ids[index], (chosen, rejected), f"import {import_id}", row, now)
+            db.executemany(  # an answer that was there without tags gains them
+                "UPDATE demonstrations SET tags = ? WHERE prompt_id = ? AND text = ? AND tags = '{}'",
+                (
+                    (storable(json.dumps(dict(answer[2]), ensure_ascii=False)), ids[answer[0]], storable(answer[1]))
+                    for answer in answers
+                    if len(answer) == 3 and answer[2]
+                ),
+            )
+            judged = [(index, (chosen, rejected), PAIR, ()) for index, chosen, rejected in preferences]
+            self._add_ballots(db, ids, [*judged, *rankings], f"import {import_id}", now)
             new_prompts = db.execute("SELECT count(*) FROM prompts WHERE import_id = ?", (import_id,)).fetchone()[0]
             counted = {"prompts": new_prompts, "demonstrations": demonstrations, "preferences": len(preferences)}
+            counted["rankings"] = len(rankings)
+            counted["tagged"] = sum(len(answer) == 3 and bool(answer[2]) for answer in answers)
             added = {name: count for name, count in counted.items() if count > 0}
             db.execute("UPDATE imports SET added = ? WHERE id = ?", (json.dumps(added), import_id))
         return dataclasses.replace(report, added=added)
@@ -82,20 +104,26 @@ class Texts(Database):
         )
         return int(cursor.lastrowid or 0)
 
-    def _add_preference(
-        self, db: sqlite3.Connection, prompt_id: int, texts: tuple[str, str], job: str, row: int, now: float
+    def _add_ballots(
+        self, db: sqlite3.Connection, ids: Sequence[int], ballots: Sequence[ImportedRanking], job: str, now: float
     ) -> None:
-        origin_id = self._origin_id(db, Origin(base=job, sampler="import"))
-        shown = []
-        for side, text in enumerate(texts):
-            cursor = db.execute(
-                "INSERT INTO completions (prompt_id, text, origin_id, job, n, tokens, finish, created)"
-                " VALUES (?, ?, ?, ?, ?, 0, 'stop', ?)",
-                (prompt_id, storable(text), origin_id, job, 2 * row + side, now),
-            )
-            shown.append(int(cursor.lastrowid or 0))
-        tiers = tuple((completion_id,) for completion_id in shown)
-        insert_ranking(db, Ranking(0, prompt_id, tuple(shown), tiers, "ranked", job, created=now))
+        """Answers as completions of the import, and what it says of them as rankings by it."""
+        number = 0
+        origin_id = self._origin_id(db, Origin(base=job, sampler="import")) if ballots else 0
+        for index, texts, tiers, bad in ballots:
+            shown = []
+            for text in texts:
+                cursor = db.execute(
+                    "INSERT INTO completions (prompt_id, text, origin_id, job, n, tokens, finish, created)"
+                    " VALUES (?, ?, ?, ?, ?, 0, 'stop', ?)",
+                    (ids[index], storable(text), origin_id, job, number, now),
+                )
+                shown.append(int(cursor.lastrowid or 0))
+                number += 1
+            named = tuple(tuple(shown[place] for place in tier) for tier in tiers)
+            verdict: Verdict = "ranked" if len(tiers) > 1 else "both_bad" if len(bad) == len(shown) else "tie"
+            marked = tuple(shown[place] for place in bad)
+            insert_ranking(db, Ranking(0, ids[index], tuple(shown), named, verdict, job, marked, created=now))
 
     def add_prompts(self, prompts: Iterable[NewPrompt]) -> list[int]:
         """Ids of the prompts, old or new. A prompt already there keeps its split and gains an answer it lacked."""
@@ -119,14 +147,16 @@ class Texts(Database):
         ).fetchone()
         return int(row[0])
 
-    def prompts(self, split: Split = "train", *, search: str = "", limit: int = -1, offset: int = 0) -> list[Prompt]:
-        """Prompts in the order they came; `search` keeps those whose text contains it."""
+    def prompts(
+        self, split: Split = "train", *, search: str = "", limit: int = -1, offset: int = 0, every: int = 1
+    ) -> list[Prompt]:
+        """Prompts in the order they came; `search` keeps those whose text contains it, `every` one in so many."""
         return [
             prompt_of(row)
             for row in self._rows(
-                f"SELECT {PROMPT} FROM prompts WHERE split = ? AND (? = '' OR says(turns, ?))"
+                f"SELECT {PROMPT} FROM prompts WHERE split = ? AND id % ? = 0 AND (? = '' OR says(turns, ?))"
                 " ORDER BY id LIMIT ? OFFSET ?",
-                (split, search, search, limit, offset),
+                (split, every, search, search, limit, offset),
             )
         ]
 
@@ -170,15 +200,28 @@ class Texts(Database):
         with self._write() as db:
             db.execute("UPDATE demonstrations SET undone = ? WHERE id = ?", (time.time(), demonstration_id))
 
-    def demonstrations(self, *, limit: int = -1, offset: int = 0, search: str = "") -> list[Demonstration]:
-        """Demonstrations of training prompts in the order they came. Held-out prompts never train."""
+    def demonstrations(
+        self, *, limit: int = -1, offset: int = 0, search: str = "", every: int = 1
+    ) -> list[Demonstration]:
+        """Demonstrations of training prompts in the order they came, `every` one in so many. Held out never train."""
         rows = self._rows(
-            f"SELECT d.id, d.text, d.origin, {PROMPT} FROM demonstrations d JOIN prompts ON prompts.id = d.prompt_id"
-            " WHERE d.undone IS NULL AND prompts.split = 'train'"
-            " AND (? = '' OR holds(d.text, ?) OR says(turns, ?)) ORDER BY d.id LIMIT ? OFFSET ?",
-            (search, search, search, limit, offset),
+            f"SELECT d.id, d.text, d.origin, d.tags, {PROMPT} FROM demonstrations d"
+            " JOIN prompts ON prompts.id = d.prompt_id WHERE d.undone IS NULL AND prompts.split = 'train'"
+            " AND d.id % ? = 0 AND (? = '' OR holds(d.text, ?) OR says(turns, ?)) ORDER BY d.id LIMIT ? OFFSET ?",
+            (every, search, search, search, limit, offset),
         )
-        return [Demonstration(row[0], prompt_of(row[3:]), row[1], row[2]) for row in rows]
+        return [
+            Demonstration(row[0], prompt_of(row[4:]), row[1], row[2], tuple(sorted(from_json(row[3]).items())))
+            for row in rows
+        ]
+
+    def tag_values(self) -> dict[str, list[str]]:
+        """The tags that the demonstrations have: values by name."""
+        found: dict[str, set[str]] = {}
+        for (text,) in self._rows("SELECT DISTINCT tags FROM demonstrations WHERE undone IS NULL AND tags != '{}'"):
+            for name, value in from_json(text).items():
+                found.setdefault(name, set()).add(value)
+        return {name: sorted(values) for name, values in sorted(found.items())}
 
     def imports(self) -> list[ImportReport]:
         """What was imported, newest first."""
