@@ -103,7 +103,7 @@ def active_run(follower: Follower, waiting: int = 0) -> ActiveRun:
 
 def run_title(job: Job) -> str:
     """A run's number and what it does, in the person's words: a sampler's or an exporter's name says little."""
-    does = {"train": job.action, "sample": "sampling", "export": f"export {job.action}"}[job.kind]
+    does = {"train": job.action, "sample": "sampling", "score": "judging", "export": f"export {job.action}"}[job.kind]
     return f"{job.run} {does}" + (f" · {job.name}" if job.name else "")
 
 
@@ -114,6 +114,7 @@ def stopping_words(run: Run, again: str = "r") -> str:
     kept = {
         "train": "it saves a checkpoint after this step and ends",
         "sample": "it ends after the present batch, and what is there is kept",
+        "score": "it ends after the present batch, and what is there is kept",
         "export": "it ends after the present part",
     }[run.job.kind]
     return f"Asked run {run.id} to stop: {kept}."

@@ -15,21 +15,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from textual import work
-from textual.app import App, SystemCommand
+from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
 from textual.dom import DOMNode
-from textual.filter import LineFilter
 from textual.message import Message
 from textual.screen import Screen
 from textual.worker import WorkerFailed, get_current_worker
 
-from screens import messages, theme
+from screens import messages
 from screens.active import ActiveRun, ActiveRuns
 from screens.base import LEAST_COLUMNS, LEAST_ROWS, NOTICE_SECONDS, BenchScreen
-from screens.safe import ControlGuard, clean
+from screens.personal import Misread, PersonalApp, misread_error, wants_ascii
+from screens.safe import clean
+from screens.stylesheet import OnceParsed
 from screens.widgets.keys import shown_bindings
 from screens.widgets.title import Tab
-from workbench import preferences
 from workbench.errors import WorkbenchError
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ PLACES = (
 
 LIVE = "screens.live:LiveScreen"
 TRAIN = "screens.train:TrainScreen"
+COMPARE = "screens.compare:CompareScreen"
 
 
 def opener(target: str) -> Callable[..., BenchScreen]:
@@ -89,7 +90,7 @@ class Looked(Message):
     completions: int
 
 
-class BenchApp(App[int]):
+class BenchApp(PersonalApp):
     """The workbench in a terminal, on one open project."""
 
     TITLE = "finetune workbench"
@@ -121,21 +122,18 @@ class BenchApp(App[int]):
         ),
     ]
 
-    def __init__(self, bench: Bench, start: str = DEFAULT_MODE) -> None:
-        super().__init__()
+    def __init__(self, bench: Bench, start: str = DEFAULT_MODE, *, ascii_only: bool = False) -> None:
+        super().__init__(ascii_only=ascii_only)
         self.bench = bench
         self._start = start
-        self.tabs = tuple(Tab(place.mode, place.key, place.label) for place in PLACES)
+        self.tabs = tuple(Tab(p.mode, self.key_for(f"app.{p.mode}", p.key), p.label) for p in PLACES)
         self.active: ActiveRun | None = None
         self.progress: Progress | None = None
         self.next_step: NextStep | None = None
         self.error: WorkbenchError | None = None
         self._runs = ActiveRuns(bench)
         self._notice_timer: Any = None
-        for known in theme.THEMES:
-            self.register_theme(known)
-        kept = preferences.get("theme", theme.DARK.name)
-        self.theme = kept if kept in self.available_themes else theme.DARK.name
+        self.stylesheet = OnceParsed(self.get_css_variables())
 
     @property
     def base_name(self) -> str:
@@ -146,7 +144,7 @@ class BenchApp(App[int]):
 
     def on_mount(self) -> None:
         self._catch_signals()
-        self.theme_changed_signal.subscribe(self, lambda chosen: preferences.put("theme", chosen.name))
+        self.remember_theme()
         self.call_after_refresh(self.call_after_refresh, self._begin_looking)  # the first refresh is still empty
 
     def _begin_looking(self) -> None:
@@ -154,6 +152,7 @@ class BenchApp(App[int]):
         gc.enable()
         self.look_at_runs()
         self.find_next_step()
+        self.check_config()
         self.set_interval(LOOK_SECONDS, self.look_at_runs)
         if self._start != self.DEFAULT_MODE:
             self.call_after_refresh(self.action_go, self._start)
@@ -187,6 +186,9 @@ class BenchApp(App[int]):
 
         progress = progress_of(self.bench)
         self.post_message(messages.NextStepKnown(progress, next_step(progress)))
+
+    def on_misread(self, message: Misread) -> None:
+        self.show_error(misread_error(message.problems))
 
     def on_looked(self, message: Looked) -> None:
         self.active = message.active
@@ -299,6 +301,9 @@ class BenchApp(App[int]):
     def on_open_chat(self, message: messages.OpenChat) -> None:
         self._open_with("chat", message.model)
 
+    def on_open_compare(self, message: messages.OpenCompare) -> None:
+        self.push_screen(opener(COMPARE)(message.part))
+
     def _open_with(self, mode: str, source: str | None) -> None:
         """Shows a main screen with that run, base or file chosen in it."""
         self.action_go(mode)
@@ -383,16 +388,13 @@ class BenchApp(App[int]):
         self._exit_renderables.append(Segments(self.console.render(traceback, self.console.options)))
         self._close_messages_no_wait()
 
-    def get_line_filters(self) -> list[LineFilter]:
-        return [*super().get_line_filters(), ControlGuard()]
 
-    def get_theme_variable_defaults(self) -> dict[str, str]:
-        return theme.extra_names(self.current_theme.to_color_system().generate())
+def run_app(bench: Bench, start: str = BenchApp.DEFAULT_MODE, ascii_only: bool | None = None) -> int:
+    """Opens the app on a screen and says how it ended: 0, or 128 + the signal, or 1 after a crash.
 
-
-def run_app(bench: Bench, start: str = BenchApp.DEFAULT_MODE) -> int:
-    """Opens the app on a screen and says how it ended: 0, or 128 + the signal, or 1 after a crash."""
+    `ascii_only` of None leaves it to the person's config and the terminal.
+    """
     gc.disable()  # until the first paint, a fifth of which was looking for garbage among what had just been made
-    app = BenchApp(bench, start)
+    app = BenchApp(bench, start, ascii_only=wants_ascii(ascii_only))
     app.run()
     return app.return_code or 0

@@ -47,6 +47,7 @@ class BenchScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         app = self.bench_app
+        self._take_size_classes()
         title = TitleRow(app.tabs, self.PLACE)
         title.project, title.base = app.bench.name, app.base_name
         yield title
@@ -57,6 +58,18 @@ class BenchScreen(Screen[None]):
         yield status
         yield KeyRow()
         yield TooSmall()
+
+    def _take_size_classes(self) -> None:
+        """The breakpoints' classes before the first paint: Textual sets them after it, and drew every screen twice."""
+        width, height = self.app.size
+        reached = (
+            [name for least, name in breakpoints or [] if least <= length][-1:]
+            for length, breakpoints in (
+                (width, self.app.HORIZONTAL_BREAKPOINTS),
+                (height, self.app.VERTICAL_BREAKPOINTS),
+            )
+        )
+        self.update_classes({name: True for names in reached for name in names}, update=False)
 
     def content(self) -> ComposeResult:
         """The widgets between title and status row."""
@@ -116,6 +129,11 @@ class BenchScreen(Screen[None]):
     def on_screen_resume(self) -> None:
         self.bench_app.dress(self)
         self.call_after_refresh(self.reload)
+
+    def _compositor_refresh(self) -> None:
+        """Draws the screen, unless drawing is held back: Textual draws it then as well and throws the picture away."""
+        if not self.app._batch_count:
+            super()._compositor_refresh()
 
     async def _dispatch_message(self, message: Message) -> None:
         """The screen's edge: a WorkbenchError raised by any of its handlers is shown, everything else crashes loudly.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import ClassVar
 
 from textual import on, work
@@ -20,9 +21,12 @@ from screens.widgets.talk import TalkPane
 from workbench.conversation import Manner, Talk, described, models
 from workbench.errors import WorkbenchError
 from workbench.session import Answered, ModelRef
+from workbench.tags import parse
 
 REDRAW_SECONDS = 0.1
 """A streamed answer is redrawn ten times a second: more cannot be read and costs a slow terminal dearly."""
+
+NO_TAGS = "no tags"
 
 TEMPERATURES = (0.0, 0.3, 0.7, 1.0, 1.3)
 
@@ -45,6 +49,14 @@ class Answer(Message):
     error: WorkbenchError | None = None
 
 
+@dataclass
+class Waits(Message):
+    """A side's model waits for the card, which `behind` holds; with an empty text it waits no more."""
+
+    side: int
+    behind: str
+
+
 class ChatLine(Input):
     """Where a person writes; enter sends, esc frees the keys."""
 
@@ -61,11 +73,12 @@ class ChatScreen(BenchScreen):
     CSS_PATH = "chat.tcss"
     AUTO_FOCUS = "#chat-line"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("i,enter", "write", "write", key_display="i", id="chat.write", tooltip="Write to the model."),
+        Binding("i,enter", "write", "write", id="chat.write", tooltip="Write to the model."),
         Binding("m", "model", "model", id="chat.model", tooltip="Choose the model on the left."),
         Binding("b", "beside", "beside", id="chat.beside", tooltip="Let a second model answer the same prompts."),
         Binding("n", "new", "new", id="chat.new", tooltip="Begin a new conversation; the model stays warm."),
         Binding("t", "temperature", "temperature", id="chat.temperature", tooltip="Draw answers more or less freely."),
+        Binding("g", "tags", "tags", show=False, id="chat.tags", tooltip="Ask for answers with a tag: quality=high."),
         Binding("x", "stop", "stop", id="chat.stop", tooltip="End the answer; what has come of it stays."),
         Binding("j,down", "scroll(1)", "down", show=False, id="chat.down", tooltip="Scroll down."),
         Binding("k,up", "scroll(-1)", "up", show=False, id="chat.up", tooltip="Scroll up."),
@@ -76,6 +89,7 @@ class ChatScreen(BenchScreen):
         self._talks: list[Talk | None] = [None, None]
         self._manner = Manner()
         self._answering: set[int] = set()
+        self._tags: list[str] = []
 
     def content(self) -> ComposeResult:
         with Horizontal(id="chat-sides"):
@@ -88,6 +102,7 @@ class ChatScreen(BenchScreen):
         self._show_names()
 
     def reload(self) -> None:
+        self._tags = [f"{n}={value}" for n, values in self.bench.store.tag_values().items() for value in values]
         if self._talks[0] is None:
             self.take(models(self.bench)[0])
 
@@ -108,8 +123,9 @@ class ChatScreen(BenchScreen):
         if before is not None and before.ref == ref:
             return
         if before is not None:
-            before.close()
-        self._talks[side] = Talk.with_model(self.bench, ref)
+            before.become(ref)
+        else:
+            self._talks[side] = Talk.with_model(self.bench, ref, partial(self._hear, side))
         self._pane(side).show_turns([])
         self._show_names()
         self.refresh_bindings()
@@ -120,7 +136,9 @@ class ChatScreen(BenchScreen):
     def _show_names(self) -> None:
         for side, talk in enumerate(self._talks):
             if talk is not None:
-                state = "answering" if side in self._answering else f"temperature {self._manner.temperature:g}"
+                asked = f"temperature {self._manner.temperature:g}"
+                asked += f" · {self._manner.tags}" if self._manner.tags else ""
+                state = "answering" if side in self._answering else asked
                 self._pane(side).name_model(described(self.bench, talk.ref), state)
 
     @work
@@ -140,6 +158,8 @@ class ChatScreen(BenchScreen):
     def why_not(self, action: str) -> str:
         if action == "stop" and not self._answering:
             return "Nothing is being answered."
+        if action == "tags" and not self._tags:
+            return "No demonstration of this project has tags."
         if action in ("model", "beside", "new") and self._answering:
             return "An answer is on its way: press x to end it first."
         return ""
@@ -171,8 +191,18 @@ class ChatScreen(BenchScreen):
     def action_temperature(self) -> None:
         place = TEMPERATURES.index(self._manner.temperature) if self._manner.temperature in TEMPERATURES else 0
         warmer = TEMPERATURES[(place + 1) % len(TEMPERATURES)]
-        self._manner = Manner(warmer, self._manner.top_p, self._manner.max_tokens, self._manner.seed)
+        self._manner = replace(self._manner, temperature=warmer)
         self._show_names()
+
+    @work
+    async def action_tags(self) -> None:
+        """A tag more in the control prefix of the next questions, or none at all."""
+        known = parse(self._manner.tags)
+        picked = await self.app.push_screen_wait(Picker("ask for answers with", [NO_TAGS, *self._tags]))
+        if picked is not None:
+            wished = {} if picked == NO_TAGS else known | parse(picked)
+            self._manner = replace(self._manner, tags=", ".join(f"{n}={value}" for n, value in wished.items()))
+            self._show_names()
 
     def action_stop(self) -> None:
         for side in self._answering:
@@ -222,6 +252,12 @@ class ChatScreen(BenchScreen):
             self.post_message(Answer(side, answer, error=error))
             return
         self.post_message(Answer(side, answer, talk.answered))
+
+    def _hear(self, side: int, behind: str) -> None:
+        self.post_message(Waits(side, behind))
+
+    def on_waits(self, message: Waits) -> None:
+        self._pane(message.side).wait(message.behind)
 
     def on_grown(self, message: Grown) -> None:
         self._pane(message.side).grow(message.answer)

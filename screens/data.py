@@ -10,21 +10,24 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
+from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.message import Message
 from textual.style import Style
 from textual.widgets import Static
 
-from screens.base import BenchScreen
+from screens.reading import ReadingScreen
 from screens.safe import line, plain
 from screens.widgets.filtered import Filtered
+from screens.widgets.lengths import LengthChart
 from screens.widgets.panel import Empty, Panel
 from screens.widgets.records import Cell, Column, Records
+from workbench.errors import WorkbenchError
 from workbench.records import Conversation, Demonstration, ImportReport, Pair, Prompt
 
 if TYPE_CHECKING:
     from screens.importing import ImportDone
+    from workbench.lengths import Spread
 
 Kind = Literal["prompts", "demonstrations", "pairs", "held out", "imports"]
 KINDS: tuple[Kind, ...] = ("prompts", "demonstrations", "pairs", "held out", "imports")
@@ -43,6 +46,15 @@ class RowsRead(Message):
     counts: dict[str, int]
 
 
+@dataclass
+class LengthsKnown(Message):
+    """Rows of one kind are measured; `error` where the base's tokenizer cannot be used."""
+
+    kind: Kind
+    spread: Spread | None
+    error: str = ""
+
+
 class KindRow(Static):
     """The kinds in a row, the current one marked. Clicking one shows it."""
 
@@ -59,19 +71,19 @@ class KindRow(Static):
         self.update(Content(" ").join(parts))
 
 
-class DataScreen(BenchScreen):
+class DataScreen(ReadingScreen):
     """The project's data, one kind at a time."""
 
     PLACE = "data"
     CSS_PATH = "data.tcss"
     AUTO_FOCUS = "Records"
+    READS = "#record-scroll"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("i", "import", "import", id="data.import", tooltip="Import a file of prompts, answers or preferences."),
         Binding(
             "tab,right_square_bracket",
             "turn(1)",
             "next kind",
-            key_display="tab",
             id="data.next",
             tooltip="Show the next kind of data.",
         ),
@@ -84,18 +96,19 @@ class DataScreen(BenchScreen):
             tooltip="Show the kind of data before.",
         ),
         Binding(
+            "l",
+            "lengths",
+            "lengths",
+            id="data.lengths",
+            tooltip="Show how long rows are and what would be cut, or not.",
+        ),
+        Binding(
             "v",
             "hidden",
             "invisible",
             show=False,
             id="data.hidden",
             tooltip="Show or hide marks for invisible characters.",
-        ),
-        Binding(
-            "ctrl+f", "scroll(10)", "read on", show=False, id="data.on", tooltip="Scroll the text on the right down."
-        ),
-        Binding(
-            "ctrl+y", "scroll(-10)", "read back", show=False, id="data.back", tooltip="Scroll the text on the right up."
         ),
         Binding("q,escape", "leave", "back", id="data.leave", tooltip="Go back to Home."),
     ]
@@ -104,14 +117,19 @@ class DataScreen(BenchScreen):
         super().__init__()
         self._kind: Kind = "prompts"
         self._hidden = True
+        self._counts: dict[str, int] = {}
+        self._measured: tuple[Kind, int, str] | None = None
 
     def content(self) -> ComposeResult:
         rows: Records[Record] = Records((Column(""), Column("", 18, from_width=70)), _cells, key=_key, header=False)
         with Panel(title="data", id="data-panel"):
             yield KindRow(id="kinds")
             yield Filtered(rows, empty=Empty("There is no data in this project yet.", "i", "to import a file."))
-        with Panel(title="record", id="record-panel"), VerticalScroll(can_focus=False, id="record-scroll"):
-            yield Static(id="record")
+        with Vertical(id="data-side"):
+            with Panel(title="record", id="record-panel"), VerticalScroll(can_focus=False, id="record-scroll"):
+                yield Static(id="record")
+            with Panel(title="lengths", id="lengths-panel"):
+                yield LengthChart()
 
     def on_mount(self) -> None:
         self.query_one(KindRow).show(self._kind, {})
@@ -145,6 +163,8 @@ class DataScreen(BenchScreen):
 
     def on_rows_read(self, message: RowsRead) -> None:
         self.query_one(KindRow).show(message.kind, message.counts)
+        self._counts = message.counts
+        self._measure_if_shown()
         empty = self.query_one(Empty)
         if message.kind == "pairs":
             empty.say("There are no preference pairs yet: they are made by ranking answers.", "5", "to rank.")
@@ -153,6 +173,42 @@ class DataScreen(BenchScreen):
         self.query_one(Filtered).show(message.rows)
         more = len(message.rows) == MOST_ROWS
         self.query_one("#data-panel", Panel).note(f"the first {MOST_ROWS:,}, / finds the rest" if more else "")
+
+    # -- lengths
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._measure_if_shown)
+
+    def action_lengths(self) -> None:
+        """Where there is room for both, lengths are below the record unless sent away; else the two take turns."""
+        self.toggle_class("-other")
+        self.call_after_refresh(self._measure_if_shown)
+
+    def _measure_if_shown(self) -> None:
+        wanted = (self._kind, self._counts.get(self._kind, 0), self.bench.base)
+        if not self.query_one("#lengths-panel").display or not self._counts or wanted == self._measured:
+            return
+        self._measured = wanted
+        chart = self.query_one(LengthChart)
+        chart.spread, chart.said = None, "Imports have no lengths." if self._kind == "imports" else "Counting tokens …"
+        if self._kind != "imports":
+            self._measure(self._kind)
+
+    @work(thread=True, exclusive=True, group="lengths")
+    def _measure(self, kind: Kind) -> None:
+        from workbench import lengths
+
+        if kind == "imports":
+            return
+        try:
+            self.post_message(LengthsKnown(kind, lengths.measure(self.bench, kind)))
+        except WorkbenchError as error:  # no reason to hide the data: said where the lengths would be
+            self.post_message(LengthsKnown(kind, None, str(error)))
+
+    def on_lengths_known(self, message: LengthsKnown) -> None:
+        if message.kind == self._kind:
+            chart = self.query_one(LengthChart)
+            chart.spread, chart.said = message.spread, message.error
 
     @on(Filtered.FilterChanged)
     def _search(self, message: Filtered.FilterChanged[Record]) -> None:
@@ -171,9 +227,6 @@ class DataScreen(BenchScreen):
         rows = self.query_one(Records)
         if rows.record is not None:
             self.query_one("#record", Static).update(record_text(rows.record, hidden=self._hidden))
-
-    def action_scroll(self, lines: int) -> None:
-        self.query_one("#record-scroll", VerticalScroll).scroll_relative(y=lines, animate=False)
 
     def action_turn(self, by: int) -> None:
         self.action_show(KINDS[(KINDS.index(self._kind) + by) % len(KINDS)])

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, ClassVar
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
 
-from screens.base import BenchScreen
+from screens.reading import ReadingScreen
 from screens.safe import line, plain
 from screens.widgets.filtered import Filtered
 from screens.widgets.panel import Empty, Panel
@@ -32,12 +33,13 @@ class Examined(Message):
     checks: list[Check]
 
 
-class DoctorScreen(BenchScreen):
+class DoctorScreen(ReadingScreen):
     """The same checks as `workbench doctor`, those that need something first."""
 
     PLACE = "doctor"
     CSS_PATH = "doctor.tcss"
     AUTO_FOCUS = "Records"
+    READS = "#fix-scroll"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("r", "again", "look again", id="doctor.again", tooltip="Look at the machine again."),
         Binding("q,escape", "leave", "back", id="doctor.leave", tooltip="Go back to Home."),
@@ -50,7 +52,7 @@ class DoctorScreen(BenchScreen):
             yield Filtered(
                 rows, empty=Empty("Looking at the machine …"), matches=lambda c: f"{c.name} {c.found} {c.status}"
             )
-        with Panel(title="what to do", id="fix-panel"):
+        with Panel(title="what to do", id="fix-panel"), VerticalScroll(can_focus=False, id="fix-scroll"):
             yield Static(id="fix")
 
     def reload(self) -> None:

@@ -8,13 +8,17 @@ from textual.app import ComposeResult
 from textual.binding import ActiveBinding, Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
+from textual.keys import REPLACED_KEYS, key_to_character
 from textual.screen import ModalScreen, Screen
 from textual.widgets import Static
 
 from screens.active import ActiveRun
 from screens.safe import plain
+from screens.widgets.facts import Fact, Facts
 from screens.widgets.status import run_line
 from workbench.errors import WorkbenchError
+
+KEY_COLUMNS = 19
 
 
 class Overlay(ModalScreen[None]):
@@ -50,18 +54,43 @@ class HelpScreen(Overlay):
     """Every key that works on the screen below, made from its live bindings, so it cannot be wrong."""
 
     TITLE_TEXT = "keys"
+    FOOT_TEXT = "n names for config.toml · esc back"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("n", "names", "names", id="help.names", tooltip="Show by which names config.toml knows these keys."),
+    ]
 
     def __init__(self, below: Screen[Any]) -> None:
         super().__init__()
         self.groups = grouped(below)
+        self._named = named(below)
+        self._by_name = False
+
+    def action_names(self) -> None:
+        self._by_name = not self._by_name
+        self.refresh(recompose=True)
 
     def text(self) -> ComposeResult:
+        if self._by_name:
+            yield from _names(self._named)
+            return
         for title, rows in self.groups:
             yield Static(Content.styled(title, "bold $primary"), classes="help-group")
-            for keys, sentence, why in rows:
-                label = Content.styled(shortened(keys).ljust(16), "$quiet" if why else "bold $accent")
-                reason = Content.styled(f"  ({why})", "$quiet") if why else Content("")
-                yield Static(Content.assemble("  ", label, " ", sentence, reason), classes="help-row")
+            yield Facts([_helped(*row) for row in rows], columns=KEY_COLUMNS, classes="help-row")
+
+
+def _helped(keys: str, sentence: str, why: str) -> Fact:
+    """A key and what it does, or why it cannot be used now."""
+    reason = Content.styled(f"  ({why})", "$quiet") if why else Content("")
+    shown = Content.styled(f"  {shortened(keys)} ", "$quiet" if why else "bold $accent")
+    return shown, Content.assemble(sentence, reason)
+
+
+def _names(rows: list[tuple[str, str, str]]) -> ComposeResult:
+    """Every key as a line that could stand in config.toml, and what it does in a word."""
+    told = "What can stand under [keys] in config.toml, as it is now:"
+    yield Static(Content.styled(told, "bold $primary"), classes="help-group")
+    lines = [Content.assemble(f"  {n} = ", (keys, "bold $accent"), (f"  # {word}", "$quiet")) for n, keys, word in rows]
+    yield Static(Content("\n").join(lines), classes="help-row")
 
 
 Row = tuple[str, str, str]
@@ -87,6 +116,29 @@ def grouped(screen: Screen[Any]) -> list[tuple[str, list[Row]]]:
             rows = found.setdefault(group if place == "screen" else place, {})
             rows.setdefault(_said(screen, active), []).append(screen.app.get_key_display(active.binding))
     return [(title, [(" ".join(keys), *row[1:]) for row, keys in rows.items()]) for title, rows in found.items()]
+
+
+def named(screen: Screen[Any]) -> list[tuple[str, str, str]]:
+    """(id, keys as TOML, word) of the live bindings of ours, by id, the whole app's last."""
+    found: dict[str, list[str]] = {}
+    words: dict[str, str] = {}
+    for active in screen.active_bindings.values():
+        if active.binding.id:
+            found.setdefault(active.binding.id, []).append(_written(active.binding.key))
+            words[active.binding.id] = active.binding.description
+    return [
+        (name, keys[0] if len(keys) == 1 else f"[{', '.join(keys)}]", words[name])
+        for name, keys in sorted(found.items(), key=lambda row: (row[0].startswith("app."), row))
+    ]
+
+
+def _written(key: str) -> str:
+    """A key as config.toml may have it: its letter or sign, else Textual's name of it."""
+    letter = key_to_character(REPLACED_KEYS.get(key, key)) or ""
+    return f'"{letter if letter.isprintable() and letter.strip() and letter not in _QUOTED else key}"'
+
+
+_QUOTED = ('"', "\\")
 
 
 def _said(screen: Screen[Any], active: ActiveBinding) -> Row:

@@ -240,8 +240,12 @@ class HomeScreen(BenchScreen):
 
 
 def _pairs_in_words(progress: Progress) -> str:
+    if not progress.pairs and progress.counts.waiting:
+        return progress.wait
     if not progress.pairs:
-        return f"{progress.counts.waiting:,} prompts wait" if progress.counts.waiting else "nothing ranked yet"
+        from workbench.next_step import identical  # late: it is not there before the first paint
+
+        return identical(progress.alike) if progress.alike else "nothing ranked yet"
     return f"{progress.pairs:,} preference pairs · {progress.new_pairs:,} of them new to training"
 
 

@@ -18,6 +18,7 @@ from textual.widgets import Input, Static
 from screens.messages import ProjectChanged
 from screens.safe import line, plain
 from screens.widgets.asking import Ask
+from screens.widgets.facts import Fact, Facts
 from workbench.errors import FormatError, WorkbenchError
 from workbench.records import ImportReport, Split
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 SHOWN_ROWS = 4
 REJECTED_SHOWN = 6
+GAP: Fact = ("", Content())
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ class ImportScreen(ModalScreen[ImportDone | None]):
             )
             yield Ask("path of the file", id="import-path")
             with VerticalScroll(id="import-scroll", can_focus=True):
-                yield Static(id="import-found")
+                yield Facts(columns=11)
 
     def on_mount(self) -> None:
         self._hint("enter reads the file · esc back")
@@ -135,16 +137,16 @@ class ImportScreen(ModalScreen[ImportDone | None]):
             self._refused = True
             self._say_keys()
         self._busy = False
-        told = [Content.assemble(("✗ ", "bold $error"), plain(message.error.message, "bold"))]
+        told = [_wrong(plain(message.error.message, "bold"))]
         if message.error.hint:
-            told.append(plain(message.error.hint, "$quiet"))
-        self.query_one("#import-found", Static).update(Content("\n").join(told))
+            told.append((Content(), plain(message.error.hint, "$quiet")))
+        self.query_one(Facts).facts = told
 
     def _draw(self) -> None:
         preview = self._preview
         if preview is None:
             return
-        self.query_one("#import-found", Static).update(preview_text(preview, self._split))
+        self.query_one(Facts).facts = preview_facts(preview, self._split)
         self._say_keys()
 
     def _say_keys(self) -> None:
@@ -220,56 +222,55 @@ def other_layout(preview: Preview) -> str:
     return "press p for another file: no other layout fits its rows"
 
 
-def preview_text(preview: Preview, split: Split) -> Content:
+def preview_facts(preview: Preview, split: Split) -> list[Fact]:
     """The guess, why, the runner-up, then rows as they would be stored, then those that would be rejected."""
     if preview.layout is None:
-        return Content.assemble(("✗ ", "bold $error"), plain(preview.why))
-    lines = [
-        Content.assemble(
-            ("layout     ", "$quiet"), (preview.layout.label, "bold $accent"), ("   ", ""), plain(preview.why, "$quiet")
-        )
+        return [_wrong(plain(preview.why))]
+    facts: list[Fact] = [
+        ("layout", Content.assemble((preview.layout.label, "bold $accent"), "   ", plain(preview.why, "$quiet")))
     ]
     if preview.runner_up is not None:
-        lines.append(
-            Content.assemble(("or maybe   ", "$quiet"), preview.runner_up.label, ("   s takes this one", "$quiet"))
-        )
+        facts.append(("or maybe", Content.assemble(preview.runner_up.label, ("   s takes this one", "$quiet"))))
     use = "measuring only: held out, never trained on" if split == "held_out" else "training"
     whole = "" if preview.complete else " (the file's first rows)"
-    lines.append(Content.assemble(("goes to    ", "$quiet"), use))
-    counts = f"{len(preview.rows):,} good · {len(preview.rejected):,} rejected{whole}"
-    lines.append(Content.assemble(("rows       ", "$quiet"), counts))
+    facts.append(("goes to", Content(use)))
+    facts.append(("rows", Content(f"{len(preview.rows):,} good · {len(preview.rejected):,} rejected{whole}")))
     if preview.mostly_bad:
-        lines.append(_refusal(preview))
-    lines += [Content.assemble(("!          ", "$accent"), plain(warning)) for warning in preview.survey.warnings]
+        facts.append(_wrong(_refusal(preview)))
+    facts += [(Content.styled("!", "$accent"), plain(warning)) for warning in preview.survey.warnings]
     for number, parsed in preview.rows[:SHOWN_ROWS]:
-        lines.append(Content.styled(f"\nline {number}", "$quiet"))
-        lines += _parsed_lines(parsed)
+        facts += [GAP, ("", Content.styled(f"line {number}", "$quiet")), *_parsed_facts(parsed)]
     if preview.rejected:
-        lines.append(Content.styled("\nrejected", "$accent"))
-        lines += [
-            Content.assemble((f"line {n:<6}", "$quiet"), line(why)) for n, why in preview.rejected[:REJECTED_SHOWN]
-        ]
-    return Content("\n").join(lines)
+        facts += [GAP, ("", Content.styled("rejected", "$accent"))]
+        facts += [(f"line {number}", line(why)) for number, why in preview.rejected[:REJECTED_SHOWN]]
+    return facts
+
+
+def _wrong(said: Content) -> Fact:
+    return Content.styled("✗", "bold $error"), said
 
 
 def _refusal(preview: Preview) -> Content:
     """That the file will not be imported, and what to do instead."""
     bad = f"{len(preview.rejected):,} of {len(preview.rows) + len(preview.rejected):,} rows cannot be read so"
     end = "it will not be imported." if preview.refused else "if the rest is alike it will not be imported."
-    return Content.assemble(
-        ("✗          ", "bold $error"), (f"{bad}: {end}", "bold"), (f" Mend it, or {other_layout(preview)}.", "$quiet")
-    )
+    return Content.assemble((f"{bad}: {end}", "bold"), (f" Mend it, or {other_layout(preview)}.", "$quiet"))
 
 
-def _parsed_lines(parsed: Parsed) -> list[Content]:
+def _parsed_facts(parsed: Parsed) -> list[Fact]:
     rows: list[tuple[str, str, str]] = []
     for prompt, text in parsed.demonstrations:
         rows += [("prompt", prompt.turns[-1].content, "$primary"), ("answer", text, "$success")]
     for prompt, chosen, rejected in parsed.preferences:
         rows += [("prompt", prompt.turns[-1].content, "$primary"), ("chosen", chosen, "$success")]
         rows.append(("rejected", rejected, "$accent"))
+    for ranked in parsed.rankings:
+        rows.append(("prompt", ranked.prompt.turns[-1].content, "$primary"))
+        for place, tier in enumerate(ranked.tiers, 1):
+            style = "$success" if place == 1 else "$accent"
+            rows += [(f"place {place}", ranked.answers[answer], style) for answer in tier]
     for prompt in parsed.prompts:
         rows.append(("prompt", prompt.turns[-1].content, "$primary"))
         if prompt.answer is not None:
             rows.append(("answer", prompt.answer, "$success"))
-    return [Content.assemble((f"  {name:<9}", style), line(text, limit=300)) for name, text, style in rows[:6]]
+    return [(Content.styled(f"  {name}", style), line(text, limit=300)) for name, text, style in rows[:6]]

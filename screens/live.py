@@ -19,6 +19,7 @@ from screens.live_keys import KEYS
 from screens.messages import OpenChat, OpenExport, OpenSample, ProjectChanged
 from screens.safe import plain
 from screens.widgets.chart import LineChart
+from screens.widgets.facts import Facts
 from screens.widgets.panel import Panel
 from screens.widgets.progress import RunStats, Spoken, Stats
 from screens.widgets.run_text import checks, notes, samples
@@ -37,6 +38,8 @@ GRID_CHARTS = 6
 """Charts beside each other on a wide screen; `tab` and `z` show the others."""
 
 LOG_BYTES = 64_000
+STEP_COLUMNS = 9
+"""A step's number before an answer to a fixed prompt."""
 WIDE_COLUMNS, TALL_ROWS = 110, 30
 
 
@@ -80,9 +83,10 @@ class LiveScreen(BenchScreen):
                 with Panel(title=" notes ", id="live-notes"), VerticalScroll(can_focus=False):
                     yield Static(classes="live-notes-text")
                 with Panel(title=" samples through time ", id="live-samples"), VerticalScroll(can_focus=False):
-                    yield Static(classes="live-samples-text")
+                    yield Facts(columns=STEP_COLUMNS, classes="live-samples-text")
             with Vertical(id="live-text"), VerticalScroll(id="live-scroll", can_focus=False):
                 yield Static(id="live-text-body")
+                yield Facts(columns=STEP_COLUMNS, id="live-watched")
 
     def on_mount(self) -> None:
         self.run = self.bench.runs.get(self.run_id)
@@ -134,9 +138,9 @@ class LiveScreen(BenchScreen):
             if chart.display:
                 chart.show(data.lines, title=data.title)
         self.query_one(".live-notes-text", Static).update(notes(follower))
-        self.query_one(".live-samples-text", Static).update(samples(live, newest_only=True))
+        self.query_one(".live-samples-text", Facts).facts = samples(live, newest_only=True)
         if self._showing == "watched":
-            self.query_one("#live-text-body", Static).update(samples(live))
+            self.query_one("#live-watched", Facts).facts = samples(live)
         if run.job.kind == "export":
             self.query_one("#live-text-body", Static).update(checks(live))
         self.refresh_bindings()
@@ -155,6 +159,8 @@ class LiveScreen(BenchScreen):
         grid.styles.grid_size_rows = max(1, -(-shown // columns))
         text = self._showing != "charts" or not count
         self.query_one("#live-text").display = text
+        self.query_one("#live-watched").display = self._showing == "watched"
+        self.query_one("#live-text-body").display = self._showing != "watched"
         grid.display = not text
         self.query_one("#live-below").set_class(text or self._zoomed, "-away")
         if self.follower is not None:
@@ -249,6 +255,11 @@ class LiveScreen(BenchScreen):
         else:
             super().action_leave()
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "show" and parameters == ("watched",) and self.run is not None and self.run.job.kind != "train":
+            return False  # only training answers fixed prompts
+        return super().check_action(action, parameters)
+
     def why_not(self, action: str) -> str:
         if self.run is None or self.follower is None:
             return ""
@@ -262,6 +273,4 @@ class LiveScreen(BenchScreen):
                 return "Only training runs have a model."
             if not self.run.paths.model.is_dir():
                 return "Its model is there once it has finished."
-        if action == "show" and not self._panels:
-            return ""
         return ""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from textual.message import Message
 
 if TYPE_CHECKING:
+    from workbench.exported import Part
     from workbench.next_step import NextStep, Progress
 
 
@@ -52,6 +53,13 @@ class OpenChat(Message):
     """Show the Chat screen with that model: a run's id, or the path of a GGUF file."""
 
     model: str
+
+
+@dataclass
+class OpenCompare(Message):
+    """Hear an exported file blind beside the run it was made from."""
+
+    part: Part
 
 
 @dataclass

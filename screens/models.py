@@ -14,9 +14,9 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Input, Static
 
-from screens.base import BenchScreen
 from screens.machine import bytes_in_words, in_words
 from screens.messages import ProjectChanged
+from screens.reading import ReadingScreen
 from screens.safe import line, plain
 from screens.widgets.asking import Ask
 from screens.widgets.facts import Fact, Facts
@@ -68,12 +68,13 @@ class Downloaded(Message):
     base: Base
 
 
-class ModelsScreen(BenchScreen):
+class ModelsScreen(ReadingScreen):
     """The bases on this machine."""
 
     PLACE = "models"
     CSS_PATH = "models.tcss"
     AUTO_FOCUS = "Records"
+    READS = "#about-scroll"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
             "a", "add", "add", id="models.add", tooltip="Add a folder of models, or get one from the hub by its id."
@@ -97,7 +98,7 @@ class ModelsScreen(BenchScreen):
             yield Ask("folder, or hub id such as org/name", id="models-ask")
             yield Static(id="models-progress")
             yield Filtered(rows, empty=Empty("Reading the models on this machine …"), matches=lambda m: m.base.name)
-        with Panel(title="about it", id="about-panel"), VerticalScroll(can_focus=False):
+        with Panel(title="about it", id="about-panel"), VerticalScroll(can_focus=False, id="about-scroll"):
             yield Facts()
 
     def on_mount(self) -> None:

@@ -21,10 +21,11 @@ from screens.rank_keys import AB_ONLY, KEYS, KWAY_ONLY, NEEDS_ITEM
 from screens.widgets.answers import AnswerPane
 from screens.widgets.writing import BetterAnswer, WrittenLine
 from workbench.errors import WorkbenchError
+from workbench.next_step import COMPARED
 from workbench.ranking import RankSession
+from workbench.ranking.agreement import Bias, standings
 from workbench.ranking.agreement import Standing as SourceStanding
-from workbench.ranking.agreement import standings
-from workbench.ranking.sides import source_votes
+from workbench.ranking.sides import weighed
 
 if TYPE_CHECKING:
     from workbench.next_step import NextStep, Progress
@@ -42,10 +43,12 @@ class SessionOpened(Message):
 
 @dataclass
 class SourcesKnown(Message):
-    """What the votes say of the sources, and how many prompts wait."""
+    """What the votes say of the sources and of length, and how many prompts wait."""
 
     sources: tuple[SourceStanding, ...]
+    longer: Bias
     waiting: int
+    alike: set[int]
 
 
 class RankScreen(RankBoard):
@@ -82,13 +85,16 @@ class RankScreen(RankBoard):
     def _look_at_sources(self) -> None:
         session = self.session
         if session is not None:
-            votes = source_votes(self.bench.store, session.history[-SOURCE_VOTES:])
-            self.post_message(SourcesKnown(tuple(standings(votes)), self.bench.store.counts().waiting))
+            store = self.bench.store
+            found = weighed(store, session.history[-SOURCE_VOTES:])
+            _, alike = store.waiting_alike(COMPARED)
+            sources = tuple(standings(found.votes))
+            self.post_message(SourcesKnown(sources, found.longer, store.counts().waiting, alike))
 
     def on_sources_known(self, message: SourcesKnown) -> None:
-        self._sources = message.sources
+        self._sources, self._longer = message.sources, message.longer
         if self.session is not None:
-            self.session.recount(message.waiting)
+            self.session.recount(message.waiting, message.alike)
         self._draw_rows()
 
     def know(self, progress: Progress, step: NextStep) -> None:
@@ -286,6 +292,8 @@ class RankScreen(RankBoard):
         if action == "stay":
             return item is None and self.session is not None and bool(self.session.history or self.session.search)
         if item is None and action in NEEDS_ITEM:
+            return False
+        if action == "skip" and item is None and not (self.session and self.session.decisions.skips):
             return False
         kway = item is not None and item.layout == "kway"
         if (kway and action in AB_ONLY) or (not kway and action in KWAY_ONLY):

@@ -18,9 +18,12 @@ from screens.widgets.answers import Answers, Shown, View
 from screens.widgets.asked import Asked
 from screens.widgets.decisions import BallotRow, DecisionRow, Decisions, RankHeader, Standing, mark_of
 from screens.widgets.panel import Empty
-from screens.widgets.quality import Quality, QualityPanel, identical
+from screens.widgets.quality import Quality, QualityPanel
 from screens.widgets.writing import BetterAnswer, WrittenLine
+from workbench import preferences
+from workbench.next_step import identical
 from workbench.ranking import RankSession
+from workbench.ranking.agreement import Bias
 from workbench.ranking.agreement import Standing as SourceStanding
 from workbench.ranking.ballot import Ballot, Clock, Guard
 from workbench.ranking.sides import Item
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
     from workbench.next_step import Progress
 
 DECISIONS_SHOWN = 8
+LENGTHS, SHOWN = "rank lengths", "shown"
+"""The preference for word counts beside the answers."""
 VERY_WIDE_COLUMNS = 150
 """From here prompt and figures have a column of their own, and the answers still 50 letters each."""
 
@@ -61,7 +66,7 @@ class RankBoard(BenchScreen):
         super().__init__()
         self.session: RankSession | None = None
         self.guard = Guard(self.clocks.monotonic)
-        self._view = View()
+        self._view = View(lengths=preferences.get(LENGTHS) == SHOWN)
         self._locked: int | None = None
         self._ballot: Ballot | None = None
         self._diff = 0
@@ -72,6 +77,7 @@ class RankBoard(BenchScreen):
         self._edited: set[int] = set()
         self._new_pairs: int | None = None
         self._sources: tuple[SourceStanding, ...] = ()
+        self._longer = Bias()
         self._changed = False
         self._progress: Progress | None = None
 
@@ -188,6 +194,7 @@ class RankBoard(BenchScreen):
         done = session.decisions
         self.query_one(QualityPanel).quality = Quality(
             done.bias,
+            self._longer,
             done.agreement,
             done.repeats,
             done.median_seconds,
@@ -240,6 +247,12 @@ class RankBoard(BenchScreen):
 
     def action_invisible(self) -> None:
         self._view = replace(self._view, invisible=not self._view.invisible)
+        self._draw()
+
+    def action_lengths(self) -> None:
+        """Hidden until asked for: knowing which answer is longer sways, so it is a choice, and remembered as one."""
+        self._view = replace(self._view, lengths=not self._view.lengths)
+        preferences.put(LENGTHS, SHOWN if self._view.lengths else "hidden")
         self._draw()
 
     def action_stack(self) -> None:

@@ -11,7 +11,7 @@ KWAY_ONLY = frozenset({"letter", "ballot_tie", "mark", "take_back", "commit", "f
 NEEDS_ITEM = (
     AB_ONLY
     | KWAY_ONLY
-    | frozenset({"flag", "note", "edit", "zoom", "markdown", "invisible", "prompt", "lock", "stack"})
+    | frozenset({"flag", "note", "edit", "zoom", "markdown", "invisible", "lengths", "prompt", "lock", "stack"})
 )
 """Actions that need something on screen; while there is nothing, their keys belong to the app."""
 
@@ -25,9 +25,12 @@ VIEW, MOVE, MORE = (
 """Headings of the help."""
 
 
-def _key(key: str, action: str, word: str, sentence: str, *, show: bool = False, display: str | None = None) -> Binding:
-    name = action.replace("(", ".").replace(")", "")
-    return Binding(key, action, word, show=show, key_display=display, id=f"rank.{name}", tooltip=sentence)
+def _key(
+    key: str, action: str, word: str, sentence: str, *, name: str = "", show: bool = False, display: str | None = None
+) -> Binding:
+    """A binding whose id, for a person's own keys, is `rank.` and its name: the action's, unless that takes a value."""
+    known = f"rank.{name or action.partition('(')[0]}"
+    return Binding(key, action, word, show=show, key_display=display, id=known, tooltip=sentence)
 
 
 def _under(group: Binding.Group, *keys: Binding) -> list[BindingType]:
@@ -36,17 +39,17 @@ def _under(group: Binding.Group, *keys: Binding) -> list[BindingType]:
 
 LETTER_KEYS = _under(
     VOTE,
-    _key("a", "letter(0)", "best → worst", "Give that answer the next place, best first.", show=True),
+    _key("a", "letter(0)", "best → worst", "Give that answer the next place, best first.", name="place_a", show=True),
     *(
-        _key(letter, f"letter({at})", "place", "Give that answer the next place, best first.")
+        _key(letter, f"letter({at})", "place", "Give that answer the next place, best first.", name=f"place_{letter}")
         for at, letter in enumerate("bcdef", 1)
     ),
 )
 
 AB = _under(
     VOTE,
-    _key("1,left", "choose(0)", "left", "The left answer is better.", show=True),
-    _key("2,right", "choose(1)", "right", "The right answer is better.", show=True),
+    _key("1,left", "choose(0)", "left", "The left answer is better.", name="left", show=True),
+    _key("2,right", "choose(1)", "right", "The right answer is better.", name="right", show=True),
     _key("3,equals_sign", "tie", "tie", "Both are as good: kept, but it makes no training pair.", show=True),
     _key("4,x", "both_bad", "both bad", "Both are unacceptable: kept, but it makes no training pair.", show=True),
 )
@@ -61,11 +64,14 @@ KWAY = [
     ),
     *_under(
         BALLOT,
-        *(_key(str(at + 1), f"focus_answer({at})", "look at", "Look at that answer alone.") for at in range(6)),
-        _key("up", "lock(-1)", "previous", "Look at the answer before."),
-        _key("down", "lock(1)", "next", "Look at the answer after."),
-        _key("K", "move_answer(-1)", "better", "Move the answer looked at one place up."),
-        _key("J", "move_answer(1)", "worse", "Move the answer looked at one place down."),
+        *(
+            _key(str(at + 1), f"focus_answer({at})", "look at", "Look at that answer alone.", name=f"look_{letter}")
+            for at, letter in enumerate("abcdef")
+        ),
+        _key("up", "lock(-1)", "previous", "Look at the answer before.", name="look_before"),
+        _key("down", "lock(1)", "next", "Look at the answer after.", name="look_after"),
+        _key("K", "move_answer(-1)", "better", "Move the answer looked at one place up.", name="move_up"),
+        _key("J", "move_answer(1)", "worse", "Move the answer looked at one place down.", name="move_down"),
     ),
 ]
 
@@ -90,6 +96,7 @@ BOTH = [
         _key("d", "diff", "diff", "Underline the words that differ, then show only those, then neither."),
         _key("m", "markdown", "markdown", "Show the answers as Markdown, or plain."),
         _key("v", "invisible", "invisible", "Show spaces, tabs and line ends."),
+        _key("w", "lengths", "words", "Show or hide how many words each answer has; hidden at first, as length sways."),
         _key("p", "prompt", "prompt", "Show the whole prompt or conversation."),
         _key("s", "stack", "stack", "Put the answers under each other, or side by side."),
         _key("r", "reveal", "reveal", "After the vote: show where the answers came from."),
@@ -97,14 +104,28 @@ BOTH = [
     *_under(
         MOVE,
         _key("tab", "lock(1)", "lock", "Scroll one answer only; after the last one, all of them again."),
-        _key("j,down", "scroll(1)", "down", "Scroll down, both answers together."),
-        _key("k,up", "scroll(-1)", "up", "Scroll up."),
-        _key("ctrl+d,pagedown", "scroll_half(1)", "half page down", "Scroll half a page down."),
-        _key("ctrl+u,pageup", "scroll_half(-1)", "half page up", "Scroll half a page up."),
-        _key("g,home", "scroll_to('top')", "start", "Go to the start of the answers."),
-        _key("G,end", "scroll_to('end')", "end", "Go to the end of the answers."),
-        _key("left_square_bracket", "walk(-1)", "before", "Show the prompt before, without voting.", display="["),
-        _key("right_square_bracket", "walk(1)", "after", "Show the next prompt, without voting.", display="]"),
+        _key("j,down", "scroll(1)", "down", "Scroll down, both answers together.", name="down"),
+        _key("k,up", "scroll(-1)", "up", "Scroll up.", name="up"),
+        _key("ctrl+d,pagedown", "scroll_half(1)", "half page down", "Scroll half a page down.", name="half_down"),
+        _key("ctrl+u,pageup", "scroll_half(-1)", "half page up", "Scroll half a page up.", name="half_up"),
+        _key("g,home", "scroll_to('top')", "start", "Go to the start of the answers.", name="start"),
+        _key("G,end", "scroll_to('end')", "end", "Go to the end of the answers.", name="end"),
+        _key(
+            "left_square_bracket",
+            "walk(-1)",
+            "before",
+            "Show the prompt before, without voting.",
+            name="before",
+            display="[",
+        ),
+        _key(
+            "right_square_bracket",
+            "walk(1)",
+            "after",
+            "Show the next prompt, without voting.",
+            name="after",
+            display="]",
+        ),
     ),
     *_under(
         MORE,

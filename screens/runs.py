@@ -16,8 +16,8 @@ from textual.message import Message
 from textual.widgets import Static
 
 from screens.active import stopping_words
-from screens.base import BenchScreen
 from screens.messages import OpenChat, OpenExport, OpenRun, OpenSample, OpenTrain, ProjectChanged
+from screens.reading import ReadingScreen
 from screens.safe import line
 from screens.widgets.filtered import Filtered
 from screens.widgets.lineage import STATE_STYLE
@@ -26,6 +26,7 @@ from screens.widgets.records import Cell, Column, Records
 from screens.widgets.run_details import comparison, details
 from screens.widgets.status import duration
 from workbench.charts.ticks import number
+from workbench.runs.lineage import tree
 from workbench.runs.table import RunRow, RunTable
 
 REFRESH_SECONDS = 2.0
@@ -35,8 +36,8 @@ COLUMNS = (
     Column("", 1),
     Column("run", 4),
     Column("state", 11),
-    Column("does", 12),
-    Column("from", 0),
+    Column("does", share=6),
+    Column("from", share=4),
     Column("steps", 11, "right"),
     Column("loss", 7, "right"),
     Column("held out", 8, "right", from_width=84),
@@ -44,6 +45,9 @@ COLUMNS = (
     Column("left", 7, "right", from_width=92),
     Column("age", 7, "right", from_width=70),
 )
+
+
+OPEN = ("open", "Show the run: charts, log, samples.")
 
 
 @dataclass
@@ -54,14 +58,14 @@ class RunsListed(Message):
     complete: bool
 
 
-class RunsScreen(BenchScreen):
+class RunsScreen(ReadingScreen):
     """The list of runs."""
 
     PLACE = "runs"
     CSS_PATH = "runs.tcss"
     AUTO_FOCUS = "Records"
+    READS = "#runs-scroll"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "open", "open", id="runs.open", tooltip="Show the run: charts, log, samples."),
         Binding("n,t", "train", "new", id="runs.new", tooltip="Fill in the form for a training run."),
         Binding("x", "stop", "stop", id="runs.stop", tooltip="Stop after this step, or leave the queue."),
         Binding("r", "resume", "resume", id="runs.resume", tooltip="Go on from the last checkpoint."),
@@ -69,6 +73,9 @@ class RunsScreen(BenchScreen):
         Binding("m", "mark", "compare", id="runs.mark", tooltip="Mark this run; two marked runs are compared."),
         Binding("e", "export", "export", show=False, id="runs.export", tooltip="Export this run's model."),
         Binding("c", "chat", "chat", show=False, id="runs.chat", tooltip="Chat with this run's model."),
+        Binding(
+            "v", "tree", "tree", show=False, id="runs.tree", tooltip="Show which run came from which, or newest first."
+        ),
         Binding("i", "about", "about", show=False, id="runs.about", tooltip="Show what the run is about, or the list."),
         Binding("d", "delete", "delete", show=False, id="runs.delete", tooltip="Delete this run, after a yes."),
         Binding("y", "confirm", "yes", id="runs.yes", tooltip="Yes, delete it for good."),
@@ -80,15 +87,17 @@ class RunsScreen(BenchScreen):
         self._rows: Sequence[RunRow] = ()
         self._marked: list[str] = []
         self._condemned = ""
+        self._branches: dict[str, str] | None = None
+        """In the tree view what is drawn before each run."""
         self._looking = False
         self._look_once_more = False
 
     def content(self) -> ComposeResult:
-        rows: Records[RunRow] = Records(COLUMNS, self._cells, key=lambda row: row.id)
+        rows: Records[RunRow] = Records(COLUMNS, self._cells, key=lambda row: row.id, enter=OPEN)
         with Horizontal():
             empty = Empty("No runs yet.", "n", "to train the first one")
             yield Filtered(rows, empty=empty, matches=lambda row: row.text)
-            with Panel(title=" about ", id="runs-about"), VerticalScroll(can_focus=False):
+            with Panel(title=" about ", id="runs-about"), VerticalScroll(can_focus=False, id="runs-scroll"):
                 yield Static(id="runs-details")
 
     def on_mount(self) -> None:
@@ -123,9 +132,23 @@ class RunsScreen(BenchScreen):
     def on_runs_listed(self, message: RunsListed) -> None:
         if message.complete and self._look_once_more:
             self._list()
-        self._rows = message.rows
+        self._rows = self._ordered(message.rows)
         self.query_one(Filtered).show(self._rows)
         self.refresh_bindings()
+
+    def _ordered(self, rows: Sequence[RunRow]) -> Sequence[RunRow]:
+        """Newest first; in the tree view each under the run that it started from, the oldest first."""
+        if self._branches is None:
+            return sorted(rows, key=lambda row: int(row.id), reverse=True)
+        by_id = {row.id: row for row in sorted(rows, key=lambda row: int(row.id))}
+        nodes = tree([row.job for row in by_id.values()])
+        self._branches = {node.job.run: node.branch for node in nodes}
+        return [by_id[node.job.run] for node in nodes]
+
+    def action_tree(self) -> None:
+        self._branches = {} if self._branches is None else None
+        self._rows = self._ordered(self._rows)
+        self.query_one(Filtered).show(self._rows)
 
     # -- drawing
 
@@ -144,7 +167,7 @@ class RunsScreen(BenchScreen):
             Content.styled("◆" if row.id in self._marked else " ", "$accent"),
             Content.styled(row.id, "$strong"),
             Content.styled(f"{status.glyph} {status.state}", style),
-            line(row.does),
+            Content.styled((self._branches or {}).get(row.id, ""), "$rule") + line(row.does),
             line(source, "$quiet"),
             steps,
             Content.styled(_loss(row), "$strong"),
@@ -182,7 +205,7 @@ class RunsScreen(BenchScreen):
     # -- keys
 
     @on(Records.Chosen)
-    def action_open(self) -> None:
+    def _open(self) -> None:
         if self.row is not None:
             self.post_message(OpenRun(self.row.id))
 
@@ -267,7 +290,7 @@ class RunsScreen(BenchScreen):
 
     def why_not(self, action: str) -> str:
         row = self.row if self.is_mounted and self.query(Records) else None
-        if action in ("train", "leave", "confirm"):
+        if action in ("train", "leave", "confirm", "tree"):
             return ""
         if row is None:
             return "There is no run yet: n starts the first one." if action in _OF_A_RUN else ""
@@ -285,7 +308,7 @@ class RunsScreen(BenchScreen):
         return ""
 
 
-_OF_A_RUN = frozenset({"open", "stop", "resume", "sample", "export", "chat", "mark", "delete", "about"})
+_OF_A_RUN = frozenset({"stop", "resume", "sample", "export", "chat", "mark", "delete", "about"})
 
 
 def _loss(row: RunRow) -> str:

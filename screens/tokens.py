@@ -67,7 +67,7 @@ class TokensScreen(Overlay):
         from workbench import bases, methods, orders, preview
 
         try:
-            rows, _ = orders.training_rows(self._bench, methods.get(self._method), float(self._settings["held_out"]))
+            rows, _ = orders.frozen_rows(self._bench, methods.get(self._method), self._settings)
             training = rows["train.jsonl"]
             folder = bases.resolve(self._bench.base).path
             found = preview.in_child(folder, training[:SHOWN_ROWS], training[:MEASURED_ROWS], self._settings)
@@ -93,7 +93,7 @@ class TokensScreen(Overlay):
             return
         legend = Content.assemble(
             ("trained", STYLES["trained"]), "  learnt from     ", ("context", STYLES["context"]), "  only read     ",
-            ("cut", STYLES["cut"]), "  beyond the longest row",
+            ("cut", STYLES["cut"]), "  too long",
         )  # fmt: skip
         heading = Content.styled(f"row {self._row + 1} of {len(known.previews)}", "$primary")
         answers = [answer_text(preview) for preview in known.previews[self._row]]

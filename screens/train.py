@@ -62,6 +62,8 @@ class Estimated(Message):
 
     estimate: Estimate | None
     error: str = ""
+    trained: str = ""
+    """How many weights the run would tune, in words."""
 
 
 @dataclass
@@ -141,8 +143,8 @@ class TrainScreen(BenchScreen):
         step = self.bench_app.next_step
         progress = self.bench_app.progress
         if progress is None or step is None:
-            return method.needs == "demonstrations"
-        return (method.needs == "pairs") == bool(progress.new_pairs)
+            return method.name == "sft"
+        return method.name == ("dpo" if progress.new_pairs else "sft")
 
     # -- what is chosen
 
@@ -154,7 +156,7 @@ class TrainScreen(BenchScreen):
     def _what_fields(self, choices: Choices) -> tuple[Field, ...]:
         method, preset = self._chosen(choices)
         names = tuple(m.name for m in choices.methods)
-        about_method = f"{METHOD_HELP}\n{method.label}: {method.summary}"
+        about_method = f"{METHOD_HELP}\n{method.label}. {method.summary}"
         labels = tuple(source.label for source in choices.sources)
         return (
             Field("method", method.name, "Method", about_method, choices=names, group="this run"),
@@ -188,7 +190,8 @@ class TrainScreen(BenchScreen):
         notes += [f"{hidden} more with a"] if hidden and not self._advanced else []
         self.query_one("#form-rows", Panel).note(" · ".join(notes))
         self.query_one("#train-data", Static).update(self._data_text(choices, method, values))
-        self._estimate(values, method.name)
+        source = next((s for s in choices.sources if s.label == self._what["source"]), choices.sources[0])
+        self._estimate(values, method.name, source)
         self.refresh_bindings()
 
     def _data_text(self, choices: Choices, method: Method, values: dict[str, Value]) -> Content:
@@ -201,27 +204,31 @@ class TrainScreen(BenchScreen):
             )
         kept = round(count * float(values["held_out"]))
         batch = int(values["micro_batch"]) * int(values["accumulation"])
-        steps = max(1, -(-(count - kept) // batch)) * float(values["epochs"])
+        rows_a_step = max(1, batch // int(values.get("group", 1)))  # of a prompt several answers go through
+        steps = max(1, -(-(count - kept) // rows_a_step)) * float(values["epochs"]) * int(values.get("iterations", 1))
         if limit := int(values["max_steps"]):
             steps = min(steps, limit)
+        of = "answers" if "group" in values else "rows"
         return Content.assemble(
             ("data   ", "$quiet"), (f"about {count - kept:,} {method.needs}", "$strong"), f", {kept:,} held out\n",
-            ("steps  ", "$quiet"), (f"{steps:,.0f}", "$strong"), f" of {batch} rows",
+            ("steps  ", "$quiet"), (f"{steps:,.0f}", "$strong"), f" of {batch} {of}",
         )  # fmt: skip
 
     @work(thread=True, exclusive=True, group="estimate")
-    def _estimate(self, values: dict[str, Value], method: str) -> None:
-        from workbench import bases, fit
+    def _estimate(self, values: dict[str, Value], method: str, source: Source) -> None:
+        from workbench import bases, fit, orders, tuning
 
         try:
             base = bases.resolve(self.bench.base)
+            counted = orders.trained(self.bench, method, values, source.run, source.checkpoint)
         except WorkbenchError as error:  # the form stays usable; starting the run says the same
             self.post_message(Estimated(None, str(error)))
             return
-        self.post_message(Estimated(fit.estimate(base, values, method, self.bench.hardware)))
+        found = fit.estimate(base, values, method, self.bench.hardware)
+        self.post_message(Estimated(found, trained=tuning.in_words(*counted)))
 
     def on_estimated(self, message: Estimated) -> None:
-        self.query_one("#train-fit", Static).update(fit_text(message.estimate, message.error))
+        self.query_one("#train-fit", Static).update(fit_text(message.estimate, message.error, message.trained))
 
     @on(FieldForm.Changed)
     def _change(self, message: FieldForm.Changed) -> None:
@@ -288,16 +295,16 @@ class TrainScreen(BenchScreen):
         self.app.post_message(OpenRun(message.run.id))
 
 
-def fit_text(estimate: Estimate | None, error: str) -> Content:
-    """Whether it fits, why, and the parts of the memory it takes."""
+def fit_text(estimate: Estimate | None, error: str, trained: str = "") -> Content:
+    """Whether it fits, why, how much is tuned, and the parts of the memory it takes."""
     if estimate is None:
         return Content.assemble(("✗ ", "bold $error"), plain(error))
     word, style = VERDICTS[estimate.verdict]
     need = f"{bytes_in_words(estimate.low_bytes)} to {bytes_in_words(estimate.high_bytes)}"
-    lines = [
-        Content.assemble(("fit    ", "$quiet"), (word, style), f"  {need}"),
-        plain(estimate.sentence, "$quiet"),
-    ]
+    lines = [Content.assemble(("fit    ", "$quiet"), (word, style), f"  {need}")]
+    if trained:
+        lines.append(Content.assemble(("tunes  ", "$quiet"), line(trained.removeprefix("tunes "))))
+    lines.append(plain(estimate.sentence, "$quiet"))
     biggest = max(estimate.parts.values(), default=0) or 1
     for name, size_bytes in estimate.parts.items():
         width = max(1, round(12 * size_bytes / biggest)) if size_bytes else 0

@@ -7,7 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from tests.projects import Copies
+
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Two at a time, whatever the machine: those that train fill a core and gigabytes each.
+
+    Three without them: a fifth of the others' time is waiting for the disk and for processes.
+    """
+    return 3 if "not torch" in config.option.markexpr else 2
 
 
 def pytest_collection_finish() -> None:
@@ -27,6 +37,12 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.delenv("HF_ENDPOINT", raising=False)
     monkeypatch.delenv("HF_HUB_CACHE", raising=False)
+
+
+@pytest.fixture(scope="session")
+def copied(tmp_path_factory: pytest.TempPathFactory) -> Copies:
+    """Makes each kind of project once and copies it."""
+    return Copies(tmp_path_factory.mktemp("projects"))
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from workbench import checkpoints
 from workbench.errors import BaseModelError
-from workbench.events import Metrics, Planned, Saved, Step
+from workbench.events import Completed, Metrics, Planned, Saved, Step
 from workbench.worker.__main__ import work
 from workbench.worker.context import RunContext, StopRequested
 
@@ -124,6 +124,22 @@ def crowded(context: RunContext) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
+def answer(context: RunContext) -> None:
+    """Answers ten prompts, those that are left; the first life has a disk with room for a few answers only."""
+    import resource
+
+    from workbench.tail import Tail  # late: it brings numpy
+
+    held = {event.prompt_id for event in Tail(context.paths.events).read() if isinstance(event, Completed)}
+    context.started()
+    if not held:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (context.paths.events.stat().st_size + 500, resource.RLIM_INFINITY))
+    for prompt_id in range(10):
+        if prompt_id not in held:
+            context.emit(Completed(prompt_id=prompt_id, text="an answer", tokens=3))
+            (context.paths.root / f"answered-{prompt_id}").touch()
+
+
 def surroundings(context: RunContext) -> None:
     """Notes what the worker sees around itself."""
     context.started()
@@ -138,7 +154,7 @@ def surroundings(context: RunContext) -> None:
 
 
 ACTS: dict[str, Callable[[RunContext], Metrics | None]] = {
-    act.__name__: act for act in (train, fail, shout, stuck, crash, crowded, surroundings)
+    act.__name__: act for act in (train, fail, shout, stuck, crash, crowded, answer, surroundings)
 }
 
 if __name__ == "__main__":

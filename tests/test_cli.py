@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.asking import asked, error_of
+from tests.projects import Copies
 from workbench import cli
-from workbench.bench import Bench
 from workbench.paths import PACKAGE_ROOT
 
 COMMANDS = (
@@ -21,10 +21,10 @@ COMMANDS = (
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Path:
+def project(tmp_path: Path, copied: Copies) -> Path:
     """An empty project."""
     root = tmp_path / "project"
-    Bench.create(root).close()
+    copied(root).close()
     return root
 
 
@@ -173,6 +173,19 @@ def test_new_never_touches_a_folder_in_use(capsys, tmp_path):
     assert code == 3
     assert "not empty" in err
     assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["new", ""], ["demo", "--keep", " "], ["export", "1", "--to", "merged", "--out", ""]]
+)
+def test_a_folder_without_a_name_is_not_the_current_one(capsys, tmp_path, monkeypatch, arguments):
+    """An empty folder name, as an unset shell variable leaves it, is refused, and nothing is made where one stands."""
+    monkeypatch.chdir(tmp_path)
+    code, error = error_of(capsys, *arguments)
+
+    assert (code, error["kind"]) == (2, "InputError")
+    assert "has no name" in error["message"]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_new_with_a_missing_base_makes_nothing(capsys, tmp_path):

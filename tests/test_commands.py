@@ -11,20 +11,22 @@ from pathlib import Path
 import pytest
 
 from tests.asking import asked, error_of, recorded
+from tests.projects import Copies
 from workbench.bench import Bench
 from workbench.commands.project import _opening
 from workbench.errors import DiskFullError
 from workbench.events import Evaluated, Failed, Finished, Note, Phase, Planned, Saved, Started, Step
 from workbench.paths import PACKAGE_ROOT
+from workbench.runs import Runs
 
 HOSTILE = "\x1b]52;c;aGk=\x07\x9b31m"
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Path:
+def project(tmp_path: Path, copied: Copies) -> Path:
     """An empty project."""
     root = tmp_path / "project"
-    Bench.create(root).close()
+    copied(root).close()
     return root
 
 
@@ -288,6 +290,32 @@ def test_a_wrong_gguf_type_makes_no_run(capsys, project):
     assert "Q8_0" in error["hint"]
     with contextlib.closing(Bench.open(project)) as bench:
         assert bench.runs.ids() == ["0001"]
+
+
+@pytest.mark.parametrize(
+    ("held", "why"),
+    [
+        ({"README.md": "mine"}, "holds other files"),
+        ({"export.json": '{"run": "0007", "parts": {}}'}, "holds an export of another model"),
+        ({}, ""),
+        ({"export.json": '{"run": "0001", "parts": {}}', "more": ""}, ""),
+    ],
+)
+def test_an_export_into_another_s_folder_makes_no_run(capsys, project, tmp_path, monkeypatch, held, why):
+    """A folder with other files, or another run's export, is refused by the command; an empty or own one is taken."""
+    recorded(project, Finished(step=1)).paths.model.mkdir()
+    folder = tmp_path / "out"
+    folder.mkdir()
+    for name, text in held.items():
+        (folder / name).write_text(text)
+    monkeypatch.setattr(Runs, "launch", lambda self, run: None)
+    code, out, _ = asked(capsys, "-C", project, "export", "1", "--to", "merged", "--out", folder, "--detach", "--json")
+
+    assert code == (2 if why else 0)
+    assert why in json.loads(out).get("error", {}).get("message", "")
+    with contextlib.closing(Bench.open(project)) as bench:
+        assert bench.runs.ids() == (["0001"] if why else ["0001", "0002"])
+    assert sorted(path.name for path in folder.iterdir()) == sorted(held)
 
 
 @pytest.mark.parametrize(

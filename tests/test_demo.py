@@ -69,6 +69,14 @@ def test_the_report_in_words_names_the_rule():
             "sample": {"seconds": 20.0, "completions": 1056},
             "rank": {"pairs": 800, "judge": JUDGE},
             "dpo": {"seconds": 90.0, "win_rate": 0.75},
+            "reward": {"seconds": 50.0, "pair_accuracy": 0.91},
+            "ppo": {
+                "seconds": 80.0,
+                "score_before": 2.1,
+                "score_after": 2.6,
+                "kl": 3.2,
+                "episodes_per_second": 17.0,
+            },
             "export": {
                 "seconds": 40.0,
                 "files": {"Q8_0": "model-Q8_0.gguf"},

@@ -75,6 +75,10 @@ def test_the_parts_are_those_of_the_table(
     [
         ("8gb", "sft", "Qwen3-4B"),
         ("8gb", "dpo", "Llama-3.2-3B"),
+        ("8gb", "kto", "Llama-3.2-3B"),
+        ("8gb", "rloo", "Llama-3.2-3B"),
+        ("12gb", "orpo", "Qwen3-4B"),
+        ("24gb", "grpo", "Llama-3.1-8B"),
         ("12gb", "sft", "Llama-3.1-8B"),
         ("12gb", "dpo", "Qwen3-4B"),
         ("16gb", "sft", "Llama-3.1-8B"),
@@ -99,6 +103,18 @@ def test_what_does_not_fit_says_what_would_help() -> None:
     assert found.verdict == "no"
     assert found.sentence.startswith("Too large: needs about ")
     assert "how=qlora" in found.sentence
+
+
+def test_writing_answers_and_a_second_model_are_counted() -> None:
+    """RLOO holds keys and values of 32 answers, 32 KiB a token of Llama-3.2-1B; whole weights need a second model."""
+    shape = MODELS["Llama-3.2-1B"]
+    settings = presets.get("8gb").settings("rloo", {"max_length": 512})
+    adapter = fit.parts_of(shape, settings, "rloo")
+    whole = fit.parts_of(shape, {**settings, "how": "full"}, "rloo")
+    free = fit.parts_of(shape, {**settings, "how": "full", "beta": 0.0}, "rloo")
+
+    assert adapter["answers in writing"] == 32 * 512 * 32 * 1024
+    assert (adapter["reference"], whole["reference"], free["reference"]) == (0, 4 * shape.parameters, 0)
 
 
 def test_pairs_count_twice_and_checkpointing_saves_activations() -> None:

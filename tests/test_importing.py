@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -234,12 +235,18 @@ def test_real_grade_school_maths_imports_whole(store: Store, shared_data: Path) 
     assert (demonstration.prompt.text, demonstration.text) == (first["question"], first["answer"])
 
 
-def test_model_solutions_import_as_questions_with_their_true_answers(store: Store, shared_data: Path) -> None:
-    """The file's ground truth is what is imitated, never a model's attempt."""
+def test_model_solutions_import_as_labelled_answers_beside_the_true_one(store: Store, shared_data: Path) -> None:
+    """Right attempts stand above wrong ones, and the file's ground truth is what is imitated, never an attempt."""
     report = importing.import_file(store, shared_data / "gsm8k_model_solutions_400.jsonl")
+    rankings = store.rankings()
 
-    assert (report.layout, report.rows_ok) == ("question_answer", 400)
+    assert (report.layout, report.rows_ok) == ("ranked", 400)
+    assert report.added == {"prompts": 400, "demonstrations": 400, "rankings": 400}
     assert store.demonstrations(limit=1)[0].text.endswith("A: 18")
+    assert {len(ranking.shown) for ranking in rankings} == {4}
+    assert Counter(ranking.verdict for ranking in rankings)["ranked"] == 208  # the other questions' are alike
+    assert len(rankings[0].tiers[0]) == 1
+    assert rankings[0].unacceptable == rankings[0].tiers[1]
 
 
 def test_the_bundled_demo_is_recognised(store: Store) -> None:

@@ -87,6 +87,58 @@ def test_dpo_at_ln_2_is_not_learning_yet() -> None:
     assert dpo() == ("[info] DPO is at ln 2 (0.693): the model still says what its reference says, not learning yet.")
 
 
+def test_a_dpo_loss_that_starts_elsewhere_is_held_against_its_own_start() -> None:
+    """IPO starts at 25: a loss of 24 is learning, 25.1 is the start, 27 is worse."""
+
+    def ipo(loss: float) -> str:
+        live = fed(40, lambda n: {"loss": loss, "reward_margin": 0.5, "reward_accuracy": 0.7, "chosen_logp": -30.0})
+        live.feed([Evaluated(step=0, metrics={"loss": 25.0})])
+        return said(verdicts(live, "dpo"))
+
+    assert ipo(24.0).startswith("[good] Learning: prefers the chosen answer in 70% of pairs")
+    assert "DPO is at its start, 25.000 (25.100)" in ipo(25.1)
+    assert "above its start, 25.000" in ipo(27.0)
+
+
+def test_kto_parts_good_from_bad() -> None:
+    """Rewards 0.4 and -0.6 are 1.00 apart; both falling is learning by forgetting; the wrong way round is a warning."""
+
+    def kto(good: float, bad: float) -> str:
+        return said(verdicts(fed(30, lambda n: {"loss": 0.4, "chosen_reward": good, "rejected_reward": bad}), "kto"))
+
+    assert kto(0.4, -0.6) == "[good] Learning: good answers are ahead of bad ones by 1.00."
+    assert "not learning yet" in kto(0.0, 0.01)
+    assert "[warning] Bad answers gain" in kto(-0.1, 0.3)
+    assert "[warning] Good answers become less likely too (reward -0.30)" in kto(-0.3, -0.9)
+
+
+def test_without_a_reference_falling_chosen_answers_are_a_warning() -> None:
+    """From -1 to -2 nats a token: nothing holds SimPO and ORPO back."""
+    live = fed(40, lambda n: {"loss": 1.0, "reward_accuracy": 0.8, "chosen_logp": -1.0 - n / 40})
+
+    for action in ("simpo", "orpo"):
+        found = said(verdicts(live, action))
+        assert "likelier one in 80% of pairs" in found
+        assert "[warning] Chosen answers become less likely (-1." in found
+
+
+def test_groups_say_what_the_reward_does_and_when_there_is_nothing_left_to_learn() -> None:
+    """Reward 1 to 2 with a spread of 1; then groups that are even in 90 of 100, and answers that are cut."""
+
+    def rloo(end: float, even: float = 0.1, stopped: float = 1.0) -> str:
+        def metrics(n: int) -> dict[str, float | None]:
+            reward = 1.0 + (end - 1.0) * n / 50
+            return {"loss": 0.0, "reward": reward, "reward_std": 1.0, "even_groups": even, "stopped": stopped}
+
+        return said(verdicts(fed(50, metrics), "rloo"))
+
+    assert rloo(2.0).startswith("[good] Learning: reward 1.")
+    assert "hardly moved" in rloo(1.05)
+    assert "[warning] The reward falls" in rloo(0.0)
+    assert "In 90% of the groups every answer is worth the same" in rloo(2.0, even=0.9)
+    assert "[warning] Only 30% of the answers end by themselves" in rloo(2.0, stopped=0.3)
+
+
 def test_dpo_that_learns_says_how_often_it_prefers_the_chosen() -> None:
     """Accuracy and margin are named."""
     assert dpo(loss=0.45, margin=0.8, accuracy=0.78) == (

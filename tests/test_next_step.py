@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from workbench.next_step import ENOUGH_PAIRS, Progress, next_step
-from workbench.records import Counts
+from workbench.bench import Bench
+from workbench.events import Completed
+from workbench.next_step import ENOUGH_PAIRS, Progress, next_step, progress_of
+from workbench.records import Counts, NewPrompt, Origin, Ranking, Turn
 
 FULL = Counts(prompts=100, held_out=10, demonstrations=50, completions=400, rankings=0, rankable=100, waiting=60)
 RANKED = replace(FULL, waiting=0)
@@ -50,3 +54,50 @@ def test_a_screen_is_not_told_to_press_its_own_key() -> None:
 
     assert step.told_on("sample") == "let the model answer 100 prompts: press s"
     assert step.told_on("home") == "let the model answer 100 prompts: press 4"
+
+
+@pytest.fixture
+def half_alike(tmp_path: Path) -> Iterator[Bench]:
+    """Forty prompts with two answers each; those of every second are the same text."""
+    bench = Bench.create(tmp_path / "alike")
+    ids = bench.store.add_prompts(NewPrompt((Turn("user", f"question {n}"),)) for n in range(40))
+    rows = [Completed(prompt_id=i, n=n, text=f"answer {n * (at % 2)}") for at, i in enumerate(ids) for n in range(2)]
+    bench.store.add_completions("0001", Origin("bundled"), rows)
+    yield bench
+    bench.close()
+
+
+def test_prompts_with_nothing_to_choose_do_not_wait(half_alike: Bench) -> None:
+    """Twenty of forty wait; once new answers make an alike prompt different it waits too, and a vote takes one away."""
+    alike, different = [prompt.id for prompt in half_alike.store.prompts()[:2]]
+    first = progress_of(half_alike)
+
+    assert (first.counts.waiting, first.alike, first.wait) == (20, 20, "20 prompts wait")
+    half_alike.store.add_completions("0002", Origin("bundled"), [Completed(prompt_id=alike, n=0, text="another")])
+    assert progress_of(half_alike).counts.waiting == 21
+    ids = tuple(completion.id for completion in half_alike.store.completions(different))
+    half_alike.store.add_ranking(Ranking(0, different, ids, tuple((i,) for i in ids), "ranked"))
+    assert progress_of(half_alike).counts.waiting == 20
+
+
+def test_answers_alike_since_the_last_vote_are_alike(half_alike: Bench) -> None:
+    """A judged prompt that comes back with two new answers of one text does not wait, whatever the old ones said."""
+    prompt = half_alike.store.prompts()[1].id
+    ids = tuple(completion.id for completion in half_alike.store.completions(prompt))
+    half_alike.store.add_ranking(Ranking(0, prompt, ids, (ids,), "tie"))
+    again = [Completed(prompt_id=prompt, n=n, text="one") for n in range(2)]
+    half_alike.store.add_completions("0002", Origin("bundled"), again)
+
+    assert half_alike.store.counts().waiting == 40
+    assert progress_of(half_alike).counts.waiting == 19
+
+
+def test_of_very_many_a_part_is_compared(half_alike: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With more prompts than are compared their share is taken, and the figure says about."""
+    monkeypatch.setattr("workbench.next_step.COMPARED", 30)
+    found = progress_of(half_alike)
+
+    assert found.estimated
+    assert 14 <= found.counts.waiting <= 26
+    assert found.counts.waiting + found.alike == 40
+    assert replace(found, counts=Counts(waiting=186_950)).wait == "about 187,000 prompts wait"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.projects import Copies
 from workbench import orders
 from workbench.bench import Bench, recent_projects
 from workbench.errors import CorruptStoreError, InputError, ProjectError, RunError, SettingError
@@ -18,10 +20,8 @@ def asked(text: str) -> tuple[Turn, ...]:
     return (Turn("user", text),)
 
 
-@pytest.fixture
-def bench(tmp_path: Path) -> Bench:
+def add_questions(bench: Bench) -> None:
     """Forty prompts with a demonstration each, of which ten also have two ranked completions."""
-    bench = Bench.create(tmp_path / "project")
     ids = bench.store.add_prompts(NewPrompt(asked(f"Question {n}?"), answer=f"Answer {n}.") for n in range(40))
     for n, prompt_id in enumerate(ids):
         bench.store.add_demonstration(prompt_id, f"Answer {n}.", "import")
@@ -30,7 +30,14 @@ def bench(tmp_path: Path) -> Bench:
     for prompt_id in ids[:10]:
         best, worst = (c.id for c in bench.store.completions(prompt_id))
         bench.store.add_ranking(Ranking(0, prompt_id, (best, worst), ((best,), (worst,)), "ranked"))
-    return bench
+
+
+@pytest.fixture
+def bench(tmp_path: Path, copied: Copies) -> Iterator[Bench]:
+    """A project as `add_questions` fills it."""
+    opened = copied(tmp_path / "project", add_questions)
+    yield opened
+    opened.close()
 
 
 def rows_of(run: object, name: str) -> list[dict[str, object]]:

@@ -104,12 +104,16 @@ def test_a_smoothed_line_is_bright_over_its_dim_band() -> None:
     assert smoothed(np.array([0.0, np.nan, 1.0]), 0.5).tolist()[2] == 0.5
 
 
-def test_braille_and_ascii_rows_are_as_wide_as_the_plot() -> None:
-    """Every row has a character a cell; without braille density stands in for dots."""
+def test_braille_rows_are_as_wide_as_the_plot() -> None:
+    """Every row has a character a cell."""
     dots = picture([line(np.arange(100.0))], VIEW).dots
 
     assert {len(row) for row in characters(dots)} == {40}
-    assert set("".join(characters(dots, ascii_only=True))) <= set(" .:*#")
+
+
+def test_steps_are_counted_in_whole_numbers() -> None:
+    """Three steps have the numbers 0 to 3 below them and no halves."""
+    assert [tick.text for tick in picture([line(np.arange(4.0))], VIEW).x_ticks] == ["0", "1", "2", "3"]
 
 
 def test_numbers_fit_six_cells() -> None:

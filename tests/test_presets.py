@@ -8,6 +8,7 @@ import pytest
 
 from workbench import methods, paths, presets
 from workbench.errors import InputError, SettingError
+from workbench.methods import group, kto
 
 
 def write(path: Path, text: str) -> Path:
@@ -16,13 +17,23 @@ def write(path: Path, text: str) -> Path:
 
 
 @pytest.mark.parametrize("name", ["8gb", "12gb", "16gb", "24gb", "cpu"])
-@pytest.mark.parametrize("method", ["sft", "dpo"])
+@pytest.mark.parametrize("method", [method.name for method in methods.all_methods()])
 def test_every_shipped_preset_settles_every_field(name: str, method: str) -> None:
     """A shipped preset is valid, says what it costs, and leaves no field without a value."""
     preset = presets.get(name)
 
     assert preset.costs
     assert set(preset.settings(method)) == {field.name for field in methods.get(method).all_fields}
+
+
+@pytest.mark.parametrize("name", ["8gb", "12gb", "16gb", "24gb", "cpu"])
+def test_every_shipped_preset_gives_kto_two_rows_and_groups_their_room(name: str) -> None:
+    """What KTO, RLOO and GRPO refuse is in no preset: one row at a time, parts of groups, no room for a prompt."""
+    preset = presets.get(name)
+
+    kto.check_settings(preset.settings("kto"))
+    for method in ("rloo", "grpo"):
+        group.check_settings(preset.settings(method))
 
 
 def test_no_shipped_preset_restates_a_default() -> None:

@@ -290,7 +290,7 @@ def test_skips_and_identical_answers_leave_one_denominator(store: Store) -> None
     while session.item is not None:
         session.tie()
     assert (session.decisions.done, session.total) == (5, 6)
-    session.recount(store.counts().waiting)
+    session.recount(store.counts().waiting, [same])
     assert session.total == 6
 
 
@@ -344,7 +344,32 @@ def test_second_looks_swap_the_sides_and_train_nothing(tmp_path: Path) -> None:
     assert all(shown == first[::-1] for shown, first in again)
     assert len(store.rankings(judge=REPEAT)) == len(again)
     assert len(examples.all_pairs(store)) == 100
-    assert session.decisions.looks() == [("older", "older")] * len(again)
+    assert session.decisions.looks() == [[("older", "older")]] * len(again)
+
+
+def test_second_looks_at_a_ballot_come_in_reverse_order(tmp_path: Path) -> None:
+    """Among a hundred ballots of three a few come again, the other way round; they train nothing, and A/B has none."""
+    store = filled(tmp_path / "many.db", prompts=100, answers=3)
+    session = opened(store)
+    again = []
+    while session.item is not None:
+        shown = session.item.shown
+        if session.item.again is not None:
+            again.append((shown, session.item.again.shown))
+        session.order([[shown.index(answer)] for answer in sorted(shown)])
+
+    assert 1 <= len(again) <= 12
+    assert all(shown == first[::-1] and len(shown) == 3 for shown, first in again)
+    assert len(examples.all_pairs(store)) == 300
+    assert session.decisions.looks() == [[("older", "older")] * 3] * len(again)
+    for prompt in store.prompts():
+        newer = [Completed(prompt_id=prompt.id, n=n, text=f"newer {n}") for n in range(3)]
+        store.add_completions("0002", Origin("bundled"), newer)
+    paired = opened(store)
+    paired.switch_mode()
+    while paired.item is not None:
+        assert len(paired.item.shown) == 2
+        paired.choose(0)
 
 
 def test_second_looks_keep_their_distance(tmp_path: Path) -> None:

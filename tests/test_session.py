@@ -30,6 +30,10 @@ for line in sys.stdin:
     row = json.loads(line)
     if row["op"] == "cancel":
         continue
+    if row["op"] == "load":
+        same = row["name"].startswith("/somewhere")
+        say(type="ready", context=65, kept=True) if same else say(type="elsewhere")
+        continue
     text = row["turns"][-1]["content"]
     if text == "refuse":
         say(type="error", id=row["id"], kind="InputError", message="Too long.", hint="Shorten it.")
@@ -102,6 +106,22 @@ def test_a_child_that_aborts_in_the_middle_is_a_sentence_and_can_be_started_agai
     session.start()
 
     assert "conversation is kept" in caught.value.hint
+    assert "".join(session.ask(asked("hello"))) == "you said hello"
+
+
+def test_a_child_keeps_its_weights_where_the_next_model_has_them_too(session: Session) -> None:
+    """Another adapter of the same base is put on in the same process; a model on other weights gets a new one."""
+    session.start()
+    first = session._child
+    session.ref = ModelRef("run", "/somewhere/else")
+    changed = session.start()
+    same = session._child
+    session.ref = ModelRef("base", "elsewhere")
+    loaded = session.start()
+
+    assert (changed.kept, changed.context, same) == (True, 65, first)
+    assert (loaded.kept, loaded.context) == (False, 64)
+    assert session._child is not first
     assert "".join(session.ask(asked("hello"))) == "you said hello"
 
 
@@ -186,3 +206,10 @@ def test_a_death_names_its_likely_cause(code: int, log: list[str], kind: type[Ex
 
     assert type(error) is kind
     assert re.search(words, error.message)
+
+
+def test_a_file_that_kills_its_first_reader_is_the_person_s() -> None:
+    """llama.cpp aborting while it loads a file is a wrong file (exit code 2); aborting later is the run's end (5)."""
+    ref, code = ModelRef("gguf", "/somewhere/model.gguf"), -signal.SIGABRT
+
+    assert [death(ref, code, [], loaded=loaded).exit_code for loaded in (False, True)] == [2, 5]

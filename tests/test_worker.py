@@ -16,7 +16,7 @@ from tests.fake_worker import make_job
 from tests.rehearsal import chain
 from tests.workers import done, endings, launched, make, reached, rehearsing, told, until
 from workbench.errors import RunError
-from workbench.events import Alive, Failed, Note, Queued, Started, Step, Stopped
+from workbench.events import Alive, Completed, Failed, Note, Queued, Started, Step, Stopped
 from workbench.live import Live
 from workbench.paths import ProjectPaths
 from workbench.runs import Runs, claim, process
@@ -239,6 +239,24 @@ def test_a_full_disk_for_events_is_said_elsewhere(runs: Runs) -> None:
     assert run.status().state == "failed"
     assert "The disk is full at" in run.status().sentence
     until(lambda: "events.jsonl cannot be written: File too large" in run.paths.log.read_text())
+
+
+def test_a_full_disk_ends_sampling_at_once_and_resume_goes_on(runs: Runs) -> None:
+    """The first completion that cannot be written is the last one tried; with room again the missing are written."""
+    run = done(launched(runs, act="answer"))
+    kept = [event.prompt_id for event in told(run) if isinstance(event, Completed)]
+
+    assert 0 < len(kept) < 10
+    assert kept == list(range(len(kept)))
+    assert len(list(run.paths.root.glob("answered-*"))) == len(kept)
+    assert run.status().state == "failed"
+    assert "The disk is full at" in run.status().sentence
+    assert "workbench resume 0001" in run.status().hint
+    runs.resume(run)
+    done(run)
+
+    assert [event.prompt_id for event in told(run) if isinstance(event, Completed)] == list(range(10))
+    assert run.status().state == "finished"
 
 
 def test_events_kept_while_the_disk_was_full_are_written_later(runs: Runs) -> None:

@@ -18,6 +18,9 @@ from workbench.errors import CorruptStoreError, ProjectError
 from workbench.store import Store
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from workbench.events import Event
     from workbench.hardware import Hardware
     from workbench.records import Origin
     from workbench.runs import Run, Runs
@@ -110,8 +113,8 @@ class Bench:
         return hardware.detect()
 
     def ingest(self) -> int:
-        """Stores what sampling runs have produced since the last call; how many completions were new."""
-        return sum(self._ingest(run) for run in self.runs.all("sample"))
+        """Stores what sampling and scoring runs have produced since the last call; how many completions were new."""
+        return sum(self._ingest(run) for run in self.runs.all() if run.job.kind in ("sample", "score"))
 
     def _ingest(self, run: Run) -> int:
         """Reads a run's events on from where this process stopped; logs fully stored before are not read again."""
@@ -122,17 +125,31 @@ class Bench:
             return 0
         if str(size) == self.store.get(key):
             return 0
-        from workbench.events import Completed
         from workbench.tail import Tail  # late: it brings numpy, 0.15 s before the first paint
 
         tail = self._tails.setdefault(run.id, Tail(run.paths.events))
         added, behind = 0, True
         while behind:
-            completed = [event for event in tail.read() if isinstance(event, Completed)]
-            added += self.store.add_completions(run.id, origin_of(run), completed) if completed else 0
+            added += self._take_in(run, tail.read())
             behind = tail.behind
         self.store.put(key, str(size))
         return added
+
+    def _take_in(self, run: Run, events: Sequence[Event]) -> int:
+        """Stores completions, or scores and, once all are there, the rankings that they amount to."""
+        from workbench.events import Completed, Finished, Scored
+
+        if run.job.kind == "sample":
+            completed = [event for event in events if isinstance(event, Completed)]
+            return self.store.add_completions(run.id, origin_of(run), completed) if completed else 0
+        from workbench import judging
+
+        scores = [score for event in events if isinstance(event, Scored) for score in event.scores]
+        if scores:
+            judging.take_in(self.store, run.job, scores)
+        if any(isinstance(event, Finished) for event in events):
+            judging.finish(self.store, run.job)
+        return 0
 
 
 def origin_of(run: Run) -> Origin:

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 import workbench
-from workbench.commands import data, exporting, models, project, sampling, training
+from workbench.commands import data, exporting, judging, models, project, sampling, training
+from workbench.commands.method_list import TrainCommand
 from workbench.commands.options import Project, opened
 from workbench.errors import InputError, WorkbenchError
 from workbench.output import Output
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 USAGE_ERROR = 2
 INTERRUPTED = 130
+BEFORE_A_COMMAND = ("-C", "--project", "--json", "--ascii", "--no-ascii")
 
 EPILOG = """\b
 The loop, without a screen:
@@ -58,7 +60,7 @@ def with_command(args: list[str], commands: Container[str]) -> list[str]:
     """The arguments with the command first: `-C dir runs` becomes `runs -C dir`, and a folder is opened."""
     shared: list[str] = []
     rest = list(args)
-    while rest and (rest[0] in ("-C", "--project", "--json") or rest[0].startswith("--project=")):
+    while rest and (rest[0] in BEFORE_A_COMMAND or rest[0].startswith("--project=")):
         shared += [rest.pop(0)]
         if shared[-1] in ("-C", "--project") and rest:
             shared += [rest.pop(0)]
@@ -98,28 +100,35 @@ def _front(
     pass
 
 
+Ascii = Annotated[
+    bool | None,
+    typer.Option("--ascii/--no-ascii", help="Draw with plain letters only; found out from the terminal if not given."),
+]
+
+
 @app.command("open", epilog="Example: workbench my-project")
 def open_(
     folder: Annotated[Path | None, typer.Argument(metavar="[PROJECT]", help="The project's folder.")] = None,
     project: Project = None,
+    ascii_only: Ascii = None,
 ) -> int:
     """Open the app on a project (the same as: workbench [PROJECT])."""
-    return _open_app(folder or project, "home")
+    return _open_app(folder or project, "home", ascii_only)
 
 
-def rank(project: Project = None) -> int:
+def rank(project: Project = None, ascii_only: Ascii = None) -> int:
     """Open the app where completions are ranked, with single keys."""
-    return _open_app(project, "rank")
+    return _open_app(project, "rank", ascii_only)
 
 
-def _open_app(folder: Path | None, screen: str) -> int:
+def _open_app(folder: Path | None, screen: str, ascii_only: bool | None) -> int:
     """The app on a project until the person quits; its return code."""
     with opened(folder) as bench:
         if not (sys.stdin.isatty() and sys.stdout.isatty()):
             raise InputError("The app needs a terminal.", "Without one, use the commands: workbench --help")
         from screens.app import run_app
 
-        code = run_app(bench, screen)
+        code = run_app(bench, screen, ascii_only)
         _say_what_goes_on(bench)
         return code
 
@@ -132,8 +141,8 @@ def _say_what_goes_on(bench: Bench) -> None:
             output.say(f"Run {run.title} continues: workbench watch {run.id}; workbench stop {run.id}")
 
 
-def _add(command: Any, name: str, example: str) -> None:
-    app.command(name, epilog=f"\b\nExamples:\n{example}")(command)
+def _add(command: Any, name: str, example: str, kind: type[TyperCommand] = TyperCommand) -> None:
+    app.command(name, cls=kind, epilog=f"\b\nExamples:\n{example}")(command)
 
 
 _add(project.new, "new", "  workbench new my-project\n  workbench new try-it --demo")
@@ -153,7 +162,8 @@ _add(
     training.train,
     "train",
     "  workbench train sft --preset 8gb\n  workbench train dpo --from 0003 --set beta=0.2 --name politer\n"
-    "  workbench train sft --preset cpu --set max_steps=50 --detach",
+    "  workbench train rloo --from 0003 --set reward='run:0004 + 0.3*rule:brevity' --detach",
+    TrainCommand,
 )
 _add(
     sampling.sample,
@@ -161,6 +171,11 @@ _add(
     "  workbench sample -n 4\n  workbench sample --from 0003 -n 2 --prompts 50 --temperature 0.8",
 )
 _add(rank, "rank", "  workbench rank")
+_add(
+    judging.judge,
+    "judge",
+    "  workbench judge last\n  workbench judge 0004 --of 0005 --label\n  workbench judge 0004 --queue",
+)
 _add(sampling.pairs, "pairs", "  workbench pairs --out pairs.jsonl\n  workbench pairs | head -3")
 _add(training.runs, "runs", "  workbench runs\n  workbench runs --json")
 _add(training.watch, "watch", "  workbench watch last\n  workbench watch 3")

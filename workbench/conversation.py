@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from workbench import tags
 from workbench.exported import exportable_runs, parts
-from workbench.records import Turn
+from workbench.records import Conversation, Turn, turns_from_json, turns_to_json
 from workbench.session import Answered, ModelRef, Session
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ class Manner:
     top_p: float = 0.95
     max_tokens: int = 256
     seed: int = 0
+    tags: str = ""
+    """The tags that the last question is asked with: quality=high."""
 
 
 class Talk:
@@ -35,9 +38,9 @@ class Talk:
         self._cancelled = False
 
     @classmethod
-    def with_model(cls, bench: Bench, ref: ModelRef) -> Talk:
-        """A talk with a model that is loaded when it is first asked."""
-        return cls(ref, Session(ref, bench.paths))
+    def with_model(cls, bench: Bench, ref: ModelRef, on_wait: Callable[[str], None] = lambda title: None) -> Talk:
+        """A talk with a model that is loaded when it is first asked; `on_wait` hears for whom it waits until then."""
+        return cls(ref, Session(ref, bench.paths, on_wait=on_wait))
 
     @property
     def answered(self) -> Answered | None:
@@ -60,7 +63,8 @@ class Talk:
         try:
             self._session.start()
             asked = True
-            answer = self._session.ask(tuple(self.turns), **vars(manner))
+            settings = {name: value for name, value in vars(manner).items() if name != "tags"}
+            answer = self._session.ask(tagged(self.turns, manner.tags), **settings)
             if self._cancelled:  # while the model was being loaded
                 self._session.cancel()
             for piece in answer:
@@ -83,12 +87,22 @@ class Talk:
         """Called before a question is asked: what was cancelled until now does not end its answer."""
         self._cancelled = False
 
+    def become(self, ref: ModelRef) -> None:
+        """A new conversation with another model; an adapter of the same base is put on when it is first asked."""
+        self.ref = self._session.ref = ref
+        self.turns.clear()
+
     def forget(self) -> None:
         """A new conversation with the same, still warm model."""
         self.turns.clear()
 
     def close(self) -> None:
         self._session.close()
+
+
+def tagged(turns: Sequence[Turn], wished: str) -> Conversation:
+    """The turns as a model is asked them: with the control prefix of the wished tags before the last question."""
+    return turns_from_json(tags.applied(turns_to_json(tuple(turns)), tags.parse(wished)))
 
 
 def models(bench: Bench) -> list[ModelRef]:

@@ -1,4 +1,4 @@
-"""The whole loop on the bundled base, without a screen: SFT, sample, rank, DPO, export, each stage measured.
+"""The whole loop on the bundled base, without a screen, from SFT to an export, each stage measured.
 
 It orders, launches and reads runs through the functions that the screens use. A rule judges in a person's place, and
 the rankings it stores say so.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,6 +20,7 @@ from workbench.live import Follower
 from workbench.records import Completion, Prompt, Ranking
 from workbench.runs import Run
 from workbench.runs.following import ending_error, wait
+from workbench.series import Series
 
 JUDGE = "rule:demo"
 """The name under which the rule's rankings are stored: never a person's."""
@@ -47,7 +48,7 @@ class Scale:
     prompts: int = 0
     """Prompts sampled and ranked."""
     train: dict[str, Any] = field(default_factory=dict)
-    """Settings changed for both trainings."""
+    """Settings changed for every training."""
 
 
 def run_demo(folder: Path, audience: Audience, scale: Scale | None = None) -> dict[str, Any]:
@@ -64,6 +65,10 @@ def run_demo(folder: Path, audience: Audience, scale: Scale | None = None) -> di
         stages["rank"] = loop.rank(sampled)
         with clock.timed(stages, "dpo"):
             preferred, stages["dpo"] = loop.prefer(tuned)
+        with clock.timed(stages, "reward"):
+            judge, stages["reward"] = loop.learn_to_judge(tuned)
+        with clock.timed(stages, "ppo"):
+            stages["ppo"] = loop.reinforce(tuned, judge)
         with clock.timed(stages, "export"):
             stages["export"] = loop.export(preferred)
     return {"seconds": clock.seconds(), "stages": stages}
@@ -136,6 +141,29 @@ class _Loop:
         wins = [rules.prefer(ours[p.id], theirs[p.id], p.answer or "") > 0 for p in self.held_out]
         return preferred, {"win_rate": share(wins)}
 
+    def learn_to_judge(self, tuned: Run) -> tuple[Run, dict[str, Any]]:
+        """A reward model, from the SFT run, on the rule's rankings; how many held-out pairs it tells apart."""
+        self.audience.stage("reward: learning to judge from the rankings")
+        order = orders.train(
+            self.bench, "reward", preset=PRESET, changes=self.scale.train, parent=tuned.id, name="demo"
+        )
+        follower = self.ended(order)
+        return order, {"pair_accuracy": _last(follower.live.evaluations, "pair_accuracy")}
+
+    def reinforce(self, tuned: Run, judge: Run) -> dict[str, Any]:
+        """PPO from the SFT run against the reward model; what the rule says of its held-out answers."""
+        self.audience.stage("ppo: learning from its own answers and the reward model")
+        changes = {**self.scale.train, "reward": f"run:{judge.id}"}
+        order = orders.train(self.bench, "ppo", preset=PRESET, changes=changes, parent=tuned.id, name="demo")
+        live = self.ended(order).live
+        self.audience.stage("ppo: how well the run answers")
+        return {
+            "score_before": self.score(self.answers(tuned)),
+            "score_after": self.score(self.answers(order)),
+            "kl": _last(live.metrics, "kl"),
+            "episodes_per_second": _mean(live.metrics, "episodes_per_second"),
+        }
+
     def export(self, run: Run) -> dict[str, Any]:
         """Merged weights and GGUF files, with how closely each answers like the model trained."""
         report: dict[str, Any] = {"files": {}, "greedy_agreement": {}, "mean_kl": {}}
@@ -158,6 +186,11 @@ class _Loop:
             for prompt in self.held_out
             for completion in self.bench.store.completions(prompt.id, job=sampled.id)
         }
+
+    def score(self, answers: dict[int, str]) -> float:
+        """The rule's mean score."""
+        scores = [rules.score(answers[prompt.id], prompt.answer or "") for prompt in self.held_out]
+        return round(sum(scores) / len(scores), 4)
 
     def exact_match(self, answers: dict[int, str]) -> float:
         return share([rules.exact_match(answers[prompt.id], prompt.answer or "") for prompt in self.held_out])
@@ -200,6 +233,14 @@ def ranking(prompt: Prompt, completions: list[Completion]) -> Ranking:
 def share(outcomes: list[bool]) -> float:
     """The part that is true, 0 of nothing."""
     return round(sum(outcomes) / len(outcomes), 4) if outcomes else 0.0
+
+
+def _last(series: Mapping[str, Series], name: str) -> float:
+    return round(series[name].last or 0.0, 4)
+
+
+def _mean(series: Mapping[str, Series], name: str) -> float:
+    return round(float(series[name].y.mean()), 2)
 
 
 def _is_greedy(run: Run, source: str | None) -> bool:

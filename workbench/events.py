@@ -82,6 +82,8 @@ class Watched(Event):
 
     step: int = 0
     samples: list[list[str]] = field(default_factory=list)
+    rewards: list[float | None] = field(default_factory=list)
+    """What each answer is worth, where the run has a reward."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,13 @@ class Completed(Event):
     text: str = ""
     tokens: int = 0
     finish: str = "stop"
+
+
+@dataclass(frozen=True)
+class Scored(Event):
+    """What a judge thinks of completions: [completion id, score] each. Ingesting it twice changes nothing."""
+
+    scores: list[list[float]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -188,6 +197,7 @@ _KINDS: dict[str, type[Event]] = {
         Evaluated,
         Watched,
         Completed,
+        Scored,
         Alive,
         Saved,
         Note,
@@ -222,6 +232,8 @@ def encode(event: Event) -> bytes:
     for name in ("metrics", "summary", "figures"):
         if name in row:
             row[name] = finite(row[name])
+    if "rewards" in row:
+        row["rewards"] = [_finite(value) for value in row["rewards"]]
     text = json.dumps(row, ensure_ascii=False, allow_nan=False)
     try:
         return text.encode() + b"\n"
@@ -265,6 +277,8 @@ def _fits(value: Any, annotation: Any) -> bool:
         return isinstance(value, bool)
     if text.startswith("dict"):
         return isinstance(value, dict) and all(isinstance(v, str) for v in value.values())
+    if text == "list[float | None]":
+        return isinstance(value, list) and all(v is None or _is_number(v) for v in value)
     if text.startswith("list"):
         return isinstance(value, list) and all(isinstance(v, list) for v in value)
     return isinstance(value, str)

@@ -11,6 +11,10 @@ The rule that turns judgements into pairs, as the screens state it:
 4. A better answer that a person wrote (a demonstration of origin "edit") beats every completion that was shown to the
    person for that prompt, whatever the vote was.
 5. Equal pairs count once. `cap` keeps at most so many of a prompt, the same ones every time.
+6. What a reward model says counts only where it is named (`judges`): it stays apart from what people and rules say.
+
+Whole rankings, for reward models, follow the same rule: an order in tiers per ballot, answers marked unacceptable
+together at its end, the twos that a newer ballot or a person has decided taken out (what is left are pairs).
 """
 
 from __future__ import annotations
@@ -19,14 +23,30 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any, Protocol
 
-from workbench.records import PERSON, Conversation, Demonstration, Pair, Prompt, Ranking, digest, turns_to_json
+from workbench.records import (
+    PERSON,
+    REWARD_MODEL,
+    Conversation,
+    Demonstration,
+    Pair,
+    Prompt,
+    Ranking,
+    digest,
+    turns_to_json,
+)
 
 Row = dict[str, Any]
 Judged = tuple[Prompt, Ranking, Mapping[int, str]]
 """A prompt, a standing ranking of it and the shown texts by completion id."""
 
+Order = tuple[tuple[str, ...], ...]
+"""A ranking of answers by their texts, best tier first."""
+
 EDIT = "edit"
 """The origin of a demonstration that a person wrote while ranking."""
+
+MOST_ANSWERS = 16
+"""Answers of a prompt in one ranking row, which goes through the model as one: more would not fit into a small card."""
 
 
 class Judgements(Protocol):
@@ -37,14 +57,40 @@ class Judgements(Protocol):
     def demonstrations(self) -> Iterable[Demonstration]: ...
 
 
-def all_pairs(judgements: Judgements, *, cap: int | None = None) -> list[Pair]:
-    """Every pair that a project's rankings and edits make."""
-    return pairs_from(judgements.judged(), judgements.demonstrations(), cap=cap)
+def counts(judge: str, judges: str = "") -> bool:
+    """Whether a judge's word is trained on: without names every judge's but reward models', else only those named.
+
+    A name stands for all that begin with it: `rule` for rule:demo, `import` for every imported file.
+    """
+    names = [name.strip() for name in judges.split(",") if name.strip()]
+    if not names:
+        return not judge.startswith(REWARD_MODEL)
+    return any(judge == name or judge.startswith((f"{name}:", f"{name} ")) for name in names)
+
+
+def counted(judgements: Judgements, judges: str = "") -> list[Judged]:
+    """The standing judgements of the judges that count."""
+    return [entry for entry in judgements.judged() if counts(entry[1].judge, judges)]
+
+
+def counted_edits(judgements: Judgements, judges: str = "") -> list[Demonstration]:
+    """What a person wrote, where a person counts."""
+    return list(judgements.demonstrations()) if counts(PERSON, judges) else []
+
+
+def all_pairs(judgements: Judgements, *, cap: int | None = None, judges: str = "") -> list[Pair]:
+    """Every pair that a project's rankings and edits make, of the `judges` that count."""
+    return pairs_from(counted(judgements, judges), counted_edits(judgements, judges), cap=cap)
+
+
+def all_rankings(judgements: Judgements, *, judges: str = "") -> list[Row]:
+    """Every prompt's rankings as one row, for reward models."""
+    return ranking_rows(counted(judgements, judges), counted_edits(judgements, judges))
 
 
 def pairs_of(prompt: Prompt, ranking: Ranking, texts: Mapping[int, str]) -> list[Pair]:
     """The pairs of one ranking by itself (rules 1 and 3)."""
-    return [_pair(prompt, ranking, texts, winner, loser) for winner, loser in _decisions(ranking, texts)]
+    return [_pair(prompt, ranking, texts, winner, loser) for winner, loser in decisions(ranking, texts)]
 
 
 def pairs_from(judged: Iterable[Judged], edits: Iterable[Demonstration] = (), *, cap: int | None = None) -> list[Pair]:
@@ -54,8 +100,7 @@ def pairs_from(judged: Iterable[Judged], edits: Iterable[Demonstration] = (), *,
     for prompt, _, _ in everything:
         by_prompt.setdefault(prompt.id, [])
     decided: dict[str, set[tuple[int, int]]] = {}
-    newest_first = sorted(everything, key=lambda entry: (entry[1].judge != PERSON, -entry[1].id))
-    for prompt, ranking, texts in newest_first:
+    for prompt, ranking, texts in _by_weight(everything):
         by_prompt[prompt.id].extend(_undecided_pairs(prompt, ranking, texts, decided))
     for pair in _edit_pairs(everything, edits):
         by_prompt[pair.prompt_id].append(pair)
@@ -68,18 +113,28 @@ def _undecided_pairs(
     """What the ranking says of twos that no newer one of its judge, and no person, has decided."""
     if ranking.verdict == "skip":
         return []
-    twos = {(min(a, b), max(a, b)) for a, b in combinations(ranking.shown, 2)}
-    settled = (decided.get(ranking.judge, set()) | decided.get(PERSON, set())) & twos
-    found = [
+    settled = _settled(ranking, decided)
+    return [
         _pair(prompt, ranking, texts, winner, loser)
-        for winner, loser in _decisions(ranking, texts)
+        for winner, loser in decisions(ranking, texts)
         if (min(winner, loser), max(winner, loser)) not in settled
     ]
+
+
+def _by_weight(judged: Iterable[Judged]) -> list[Judged]:
+    """A person's judgements before all others, the newest first: what comes first decides."""
+    return sorted(judged, key=lambda entry: (entry[1].judge != PERSON, -entry[1].id))
+
+
+def _settled(ranking: Ranking, decided: dict[str, set[tuple[int, int]]]) -> set[tuple[int, int]]:
+    """The ranking's twos that were decided before it by its judge or a person; from now on all of its twos are."""
+    twos = {(min(a, b), max(a, b)) for a, b in combinations(ranking.shown, 2)}
+    settled = (decided.get(ranking.judge, set()) | decided.get(PERSON, set())) & twos
     decided.setdefault(ranking.judge, set()).update(twos)
-    return found
+    return settled
 
 
-def _decisions(ranking: Ranking, texts: Mapping[int, str]) -> Iterator[tuple[int, int]]:
+def decisions(ranking: Ranking, texts: Mapping[int, str]) -> Iterator[tuple[int, int]]:
     """(winner, loser) completion ids of one ranking."""
     if ranking.verdict != "ranked":
         return
@@ -117,6 +172,81 @@ def _capped(pairs: list[Pair], cap: int | None) -> list[Pair]:
     return pairs if cap is None or len(pairs) <= cap else sorted(pairs, key=pair_digest)[:cap]
 
 
+def ranking_rows(judged: Iterable[Judged], edits: Iterable[Demonstration] = ()) -> list[Row]:
+    """A row for each prompt whose rankings tell any two answers apart, in order of their prompts' first judgement.
+
+    `answers` are its distinct answers, `rankings` tiers of places among them.
+    """
+    everything = list(judged)
+    orders: dict[int, list[Order]] = {prompt.id: [] for prompt, _, _ in everything}
+    decided: dict[str, set[tuple[int, int]]] = {}
+    for prompt, ranking, texts in _by_weight(everything):
+        orders[prompt.id] += _undecided_orders(ranking, texts, decided)
+    for pair in _edit_pairs(everything, edits):
+        orders[pair.prompt_id].append(((pair.chosen,), (pair.rejected,)))
+    prompts = {prompt.id: prompt for prompt, _, _ in everything}
+    return [_ranking_row(prompts[i], kept) for i, found in orders.items() if (kept := _fitting(found))]
+
+
+def _undecided_orders(
+    ranking: Ranking, texts: Mapping[int, str], decided: dict[str, set[tuple[int, int]]]
+) -> list[Order]:
+    """The ranking's whole order; where part of it is decided already, the pairs that are not."""
+    if ranking.verdict == "skip":
+        return []
+    settled = _settled(ranking, decided)
+    if not settled:
+        order = _order(ranking, texts)
+        return [order] if len(order) > 1 else []
+    return [
+        ((texts[winner],), (texts[loser],))
+        for winner, loser in decisions(ranking, texts)
+        if (min(winner, loser), max(winner, loser)) not in settled
+    ]
+
+
+def _order(ranking: Ranking, texts: Mapping[int, str]) -> Order:
+    """The tiers as texts, those marked unacceptable last; of equal texts the first counts."""
+    bad = [completion for tier in ranking.tiers for completion in tier if completion in ranking.unacceptable]
+    good = [[completion for completion in tier if completion not in bad] for tier in ranking.tiers]
+    seen: set[str] = set()
+    tiers = []
+    for tier in (*good, bad):
+        found = dict.fromkeys(texts[i] for i in tier if i in texts and texts[i] not in seen)
+        seen.update(found)
+        tiers.append(tuple(found))
+    return tuple(tier for tier in tiers if tier)
+
+
+def _fitting(orders: Iterable[Order]) -> list[Order]:
+    """Those of a prompt's orders, the weightiest first, that together have no more answers than fit."""
+    kept: list[Order] = []
+    answers: set[str] = set()
+    for order in dict.fromkeys(map(_thinned, orders)):
+        named = {text for tier in order for text in tier}
+        if len(answers | named) <= MOST_ANSWERS:
+            kept.append(order)
+            answers |= named
+    return kept
+
+
+def _thinned(order: Order) -> Order:
+    """The order with as many answers as fit, evenly from best to worst."""
+    named = [text for tier in order for text in tier]
+    if len(named) <= MOST_ANSWERS:
+        return order
+    last = len(named) - 1
+    kept = {named[round(place * last / (MOST_ANSWERS - 1))] for place in range(MOST_ANSWERS)}
+    tiers = (tuple(text for text in tier if text in kept) for tier in order)
+    return tuple(tier for tier in tiers if tier)
+
+
+def _ranking_row(prompt: Prompt, orders: Sequence[Order]) -> Row:
+    places: dict[str, int] = {}
+    rankings = [[[places.setdefault(text, len(places)) for text in tier] for tier in order] for order in orders]
+    return {"prompt": _said(prompt.turns), "answers": [_answer(text) for text in places], "rankings": rankings}
+
+
 def pair_digest(pair: Pair) -> str:
     """Names a pair by what it says, so that it is known again in a run's frozen data."""
     return digest(turns_to_json(pair.prompt), pair.chosen, pair.rejected)
@@ -135,7 +265,11 @@ def new_pairs_since(pairs: Iterable[Pair], trained: Collection[str]) -> int:
 def sft_rows(demonstrations: Iterable[Demonstration]) -> list[Row]:
     """Demonstrations in TRL's conversational prompt-completion form."""
     return [
-        {"prompt": _said(demonstration.prompt.turns), "completion": _answer(demonstration.text)}
+        {
+            "prompt": _said(demonstration.prompt.turns),
+            "completion": _answer(demonstration.text),
+            **({"tags": dict(demonstration.tags)} if demonstration.tags else {}),
+        }
         for demonstration in demonstrations
     ]
 

@@ -35,6 +35,8 @@ class Field:
     """Hidden until the person asks for all fields."""
     zero: str = ""
     """What 0 means, in a word: shown in its place, and understood."""
+    why_fewer: str = ""
+    """Why a choice that the person may know from elsewhere is not offered here."""
 
     def parse(self, value: Any) -> Value:
         """`value` (from TOML, a form or `--set`) as this field's kind, within its bounds; else a SettingError."""
@@ -80,7 +82,7 @@ class Field:
 
     def _nearest(self, value: Any) -> str:
         near = difflib.get_close_matches(str(value), self.choices, n=1)
-        return f"Did you mean {near[0]}?" if near else ""
+        return f"Did you mean {near[0]}?" if near else self.why_fewer
 
 
 def _to_bool(value: Any) -> bool:

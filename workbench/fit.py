@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from workbench.methods.shared import ADAPTERS, WHOLE, in_four_bits
+
 NF4_BYTES = 0.516
 """A quantised weight: 4 bits, and the scales of blocks of 64, quantised themselves (0.016)."""
 
@@ -31,6 +33,19 @@ LOGIT_BYTES = 10
 
 LOGIT_CHUNK_TOKENS = 256
 """TRL 1.16's fused head projects so many tokens at once."""
+
+ALL = "all-linear"
+LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+"""The linear layers of a block, in the order of `linear_shapes`."""
+
+ANSWERS_AT_ONCE = {"dpo": 2, "orpo": 2, "simpo": 2, "reward": 4}
+"""Answers of a row that go through together, where it is not one: a pair, and as many as are usually ranked."""
+
+WHOLE_LOGITS = ("orpo", "simpo")
+"""Methods whose trainers in TRL hold every logit of a row."""
+
+WRITTEN_AT_ONCE = 32
+"""Answers written at once that an estimate counts on: the sampler takes more where there is room."""
 
 CONTEXT_BYTES = (0.6e9, 1.0e9)
 """What a CUDA process takes beside tensors: context, workspaces, fragments."""
@@ -85,27 +100,43 @@ def linear_parameters(base: Shape) -> int:
     return sum(rows * columns for rows, columns in linear_shapes(base)) * base.layers
 
 
-def linear_shapes(base: Shape) -> list[tuple[int, int]]:
-    """(in, out) of the linear layers of one block of the Llama kind."""
+def linear_shapes(base: Shape, targets: str = ALL) -> list[tuple[int, int]]:
+    """(in, out) of the linear layers of one block of the Llama kind, all or those that `targets` names."""
     width, keys = base.heads * base.head_dim, base.kv_heads * base.head_dim
     attention = [(base.hidden, width), (base.hidden, keys), (base.hidden, keys), (width, base.hidden)]
-    return [*attention, *[(base.hidden, base.intermediate)] * 2, (base.intermediate, base.hidden)]
+    shapes = [*attention, *[(base.hidden, base.intermediate)] * 2, (base.intermediate, base.hidden)]
+    named = {name.strip() for name in targets.split(",")}
+    return [shape for name, shape in zip(LINEAR, shapes, strict=True) if targets == ALL or name in named]
 
 
-def lora_parameters(base: Shape, rank: int) -> int:
-    """An adapter on all linear layers: rank × (in + out) each."""
-    return rank * base.layers * sum(rows + columns for rows, columns in linear_shapes(base))
+def lora_parameters(base: Shape, rank: int, targets: str = ALL, *, dora: bool = False) -> int:
+    """An adapter on linear layers: rank × (in + out) each, and with DoRA the length of each of `out` rows."""
+    shapes = linear_shapes(base, targets)
+    return base.layers * sum(rank * (into + out) + out * dora for into, out in shapes)
 
 
-def trained_parameters(base: Shape, settings: Mapping[str, Any]) -> int:
-    """How many weights the settings tune."""
+def block_parameters(base: Shape) -> int:
+    """One block with its norms and biases: what the base has beside embeddings, head and last norm."""
+    rest = base.parameters - embedding_parameters(base) - base.hidden
+    return max(rest, linear_parameters(base)) // base.layers
+
+
+def trained_parameters(base: Shape, settings: Mapping[str, Any], *, scalar_head: bool = False) -> int:
+    """How many weights the settings tune, starting from the base; a reward model has a head of one number."""
     how = settings["how"]
-    if how in ("qlora", "lora"):
-        return lora_parameters(base, int(settings["rank"]))
+    if how in ADAPTERS:
+        rank, targets = int(settings["rank"]), str(settings["targets"]).strip()
+        return lora_parameters(base, rank, targets, dora=bool(settings.get("dora"))) + base.hidden * scalar_head
+    if how == "prompt":
+        return int(settings["virtual_tokens"]) * base.hidden
+    if how == "prefix":
+        return int(settings["virtual_tokens"]) * 2 * base.layers * base.kv_heads * base.head_dim
+    head = base.hidden if scalar_head else base.vocab * base.hidden
+    if how == "head_only":
+        return head
     if how == "full":
-        return base.parameters
-    tuned = min(int(settings["last_layers"]), base.layers)
-    return linear_parameters(base) * tuned // base.layers + base.vocab * base.hidden
+        return base.parameters + (head - (0 if base.tied else base.vocab * base.hidden) if scalar_head else 0)
+    return block_parameters(base) * min(int(settings["last_layers"]), base.layers) + base.hidden + head
 
 
 def cache_bytes_per_token(base: Shape) -> int:
@@ -119,29 +150,54 @@ def parts_of(base: Shape, settings: Mapping[str, Any], method: str, *, on_card: 
     trained = trained_parameters(base, settings)
     linear = linear_parameters(base)
     others = max(base.parameters - linear, embedding_parameters(base))
-    frozen = {
-        "qlora": NF4_BYTES * linear + FROZEN_BYTES * others,
-        "lora": FROZEN_BYTES * (linear + others),
-        "last_layers": FROZEN_BYTES * max(0, linear + others - trained),
-        "full": 0,
-    }[how]
+    frozen = (NF4_BYTES if in_four_bits(settings) else FROZEN_BYTES) * linear + FROZEN_BYTES * others
+    if how in WHOLE:
+        own_head = base.tied and how == "head_only"  # the head is copied off the embeddings, which stay
+        frozen = FROZEN_BYTES * max(0, linear + others - (0 if own_head else trained))
     eight_bit = settings["optimizer"] in ("adamw_8bit", "paged_adamw_8bit", "auto" if on_card else "")
-    rows = int(settings["micro_batch"]) * (2 if method == "dpo" else 1)  # chosen and rejected go through together
+    rows = int(settings["micro_batch"]) * ANSWERS_AT_ONCE.get(method, 1)
     tokens = rows * int(settings["max_length"])
-    blocks = 1 if settings["gradient_checkpointing"] else base.layers
+    blocks, checkpoints = _held_blocks(base, settings)
     return {
         "weights": int(frozen),
         "trained weights": trained * (TRAINED_BYTES + OPTIMIZER_BYTES["8bit" if eight_bit else "32bit"]),
-        "activations": base.layers * tokens * base.hidden * 2 + blocks * LAYER_ACTIVATIONS * tokens * base.hidden,
-        "logits": LOGIT_BYTES * base.vocab * min(tokens, LOGIT_CHUNK_TOKENS),
+        "activations": checkpoints * tokens * base.hidden * 2 + blocks * LAYER_ACTIVATIONS * tokens * base.hidden,
+        "logits": 0 if method == "reward" else LOGIT_BYTES * base.vocab * _logit_tokens(tokens, method),
+        **(_group_parts(base, settings) if "group" in settings else {}),
     }
+
+
+def _logit_tokens(tokens: int, method: str) -> int:
+    """Tokens whose logits are in memory at once."""
+    return tokens if method in WHOLE_LOGITS else min(tokens, LOGIT_CHUNK_TOKENS)
+
+
+def _group_parts(base: Shape, settings: Mapping[str, Any]) -> dict[str, int]:
+    """What writing groups of answers needs beside training on them: keys and values, and the reference of a run that
+    tunes whole weights, which is a second model."""
+    answers = min(WRITTEN_AT_ONCE, int(settings["micro_batch"]) * int(settings["accumulation"]))
+    bytes_each = {"full": 4}.get(str(settings["how"]), FROZEN_BYTES)
+    second = settings["how"] in WHOLE and float(settings["beta"]) > 0
+    return {
+        "answers in writing": answers * int(settings["max_length"]) * cache_bytes_per_token(base),
+        "reference": base.parameters * bytes_each if second else 0,
+    }
+
+
+def _held_blocks(base: Shape, settings: Mapping[str, Any]) -> tuple[int, int]:
+    """Blocks whose activations are held for the backward pass, and those whose input is: below the lowest trained
+    weight there is none. A prefix cannot be computed twice."""
+    how = settings["how"]
+    passed = {"head_only": 0, "last_layers": min(int(settings["last_layers"]), base.layers)}.get(str(how), base.layers)
+    twice = settings["gradient_checkpointing"] and how != "prefix"
+    return (min(1, passed) if twice else passed), passed
 
 
 def estimate(base: Shape, settings: Mapping[str, Any], method: str, hardware: Any) -> Estimate:
     """What a run needs, and whether this machine's card (or, without one, its memory) has that much."""
     parts = parts_of(base, settings, method, on_card=hardware.vram_bytes is not None)
     if hardware.vram_bytes is None:  # a CPU computes in fp32, and its processes hold torch's libraries
-        parts["weights"] = parts["weights"] * (1 if settings["how"] == "qlora" else 2)
+        parts["weights"] = parts["weights"] * (1 if in_four_bits(settings) else 2)
         parts["activations"] *= 2
     total = sum(parts.values())
     low = int(total + CONTEXT_BYTES[0])
@@ -163,7 +219,7 @@ def _sentence(
 
 def _advice(parts: dict[str, int], settings: Mapping[str, Any]) -> str:
     """The change that would save most and is still to be had."""
-    if settings["how"] != "qlora" and max(parts, key=lambda name: parts[name]) in ("weights", "trained weights"):
+    if not in_four_bits(settings) and max(parts, key=lambda name: parts[name]) in ("weights", "trained weights"):
         return "Set how=qlora: 4-bit weights and a small adapter."
     if not settings["gradient_checkpointing"]:
         return "Switch gradient_checkpointing on."

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from workbench.errors import RunError
 from workbench.fields import Value
 
-JobKind = Literal["train", "sample", "export"]
+JobKind = Literal["train", "sample", "export", "score"]
 
 FORMAT = 1
 """Raised only when an older worker could misread a newer job."""

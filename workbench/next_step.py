@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 Stage = Literal["prompts", "completions", "rankings", "runs", "exports"]
 
+COMPARED = 20_000
+"""Prompts whose answers are compared, in the queue's order, which is random: 0.2 s. Of more, their share is taken."""
+
 ENOUGH_PAIRS = 30
 """Fewer new pairs than this teach a model little; ranking more is the better advice."""
 
@@ -25,6 +28,11 @@ class Progress:
     """How far a project is round the loop."""
 
     counts: Counts = field(default_factory=Counts)
+    """`waiting` is here what Rank will really show: prompts whose answers are all the same text are left out."""
+    alike: int = 0
+    """Those that were left out."""
+    estimated: bool = False
+    """Whether so many wait that `waiting` and `alike` were worked out from a part of them."""
     judged: int = 0
     """Prompts that a person has judged."""
     pairs: int = 0
@@ -43,6 +51,14 @@ class Progress:
     """The runs that finished sampling runs used, '' for the base."""
     exported: tuple[str, ...] = ()
     """Runs that have a finished export."""
+
+    @property
+    def wait(self) -> str:
+        """`24 prompts wait`, for Home and the next step."""
+        count = self.counts.waiting
+        if self.estimated:
+            return f"about {round(count, -3):,} prompts wait"
+        return f"{count:,} {'prompt waits' if count == 1 else 'prompts wait'}"
 
 
 @dataclass(frozen=True)
@@ -89,13 +105,18 @@ def next_step(p: Progress) -> NextStep:
     if p.new_pairs >= ENOUGH_PAIRS:
         return NextStep("runs", "t", f"train on what you prefer: press t for DPO on {p.new_pairs:,} new pairs")
     if p.counts.waiting and (not _preferred(p) or p.newest in p.samples_from):
-        better, wait = "say which answers are better", f"{p.counts.waiting:,} prompts wait"
-        return NextStep("rankings", "5", f"{better}: press 5, {wait}", f"{better}: {wait}")
+        better = "say which answers are better"
+        return NextStep("rankings", "5", f"{better}: press 5, {p.wait}", f"{better}: {p.wait}")
     if p.newest and p.newest not in p.exported:
         export = f"export run {p.newest} and check that it answers alike: press"
         return NextStep("exports", "7", f"{export} 7", f"{export} x")
     again = "go round again: sample the newest model with"
     return NextStep("completions", "4", f"{again} 4, rank with 5", f"{again} s, rank with 5")
+
+
+def identical(prompts: int) -> str:
+    """Says of how many prompts there is nothing to choose, so that they are counted nowhere."""
+    return f"{prompts:,} {'prompt has' if prompts == 1 else 'prompts have'} identical answers"
 
 
 def _preferred(p: Progress) -> bool:
@@ -115,8 +136,13 @@ def progress_of(bench: Bench) -> Progress:
     working = [run for run, status in runs if status.alive]
     trained = [run for run in finished if run.job.kind == "train"]
     pairs = orders.pairs(bench)
+    counts = bench.store.counts()
+    looked, same = bench.store.waiting_alike(COMPARED)
+    alike = round(counts.waiting * len(same) / looked) if looked else 0
     return Progress(
-        counts=bench.store.counts(),
+        counts=replace(counts, waiting=counts.waiting - alike),
+        alike=alike,
+        estimated=looked < counts.waiting,
         judged=bench.store.judged_prompts(),
         pairs=len(pairs),
         new_pairs=examples.new_pairs_since(pairs, held),

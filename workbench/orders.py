@@ -6,16 +6,18 @@ Screens and command line both go through here, so that neither can order what th
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import workbench
-from workbench import bases, examples, exports, fields, methods, presets, rewards, rows, samplers
+from workbench import bases, examples, exports, fields, judging, methods, presets, rewards, rows, samplers, tags, tuning
+from workbench.bases import ancestry
 from workbench.bench import Bench
-from workbench.errors import InputError, RunError
-from workbench.exports import plan
+from workbench.errors import ExportError, InputError, RunError, SettingError
+from workbench.exports import original, plan
+from workbench.exports.folder import folder_for
 from workbench.job import BaseRef, Job
 from workbench.records import Pair, Prompt, Split, turns_to_json
 from workbench.runs import Run
@@ -43,8 +45,9 @@ def train(
     method = methods.get(method_name)
     chosen = presets.get(preset) if preset else suggested_preset(bench)
     settings = chosen.settings(method_name, changes)
-    files, counts = training_rows(bench, method, float(settings["held_out"]))
+    files, counts = frozen_rows(bench, method, settings)
     source = _source(bench, parent, checkpoint)
+    settings = tuning.settled(settings, changes or {}, source.adapter, source.parent)
     judges: dict[str, Path] = {}
     if "reward" in settings:
         settings["reward"], judges = _reward(bench, str(settings["reward"]))
@@ -65,7 +68,9 @@ def train(
         created=time.time(),
         workbench=workbench.__version__,
     )
-    files["watch.jsonl"] = [{"prompt": turns_to_json(p.turns)} for p in _some_prompts(bench, WATCHED_PROMPTS)]
+    files["watch.jsonl"] = [
+        {"prompt": turns_to_json(p.turns), "answer": p.answer or ""} for p in _some_prompts(bench, WATCHED_PROMPTS)
+    ]
     return bench.runs.create(job, files, start=source.adapter, rewards=judges)
 
 
@@ -75,15 +80,33 @@ def suggested_preset(bench: Bench) -> presets.Preset:
     return presets.for_card(vram / 2**30, presets.all_presets())
 
 
-def training_rows(bench: Bench, method: methods.Method, held_out: float) -> tuple[dict[str, Rows], dict[str, int]]:
+def training_rows(
+    bench: Bench, method: methods.Method, held_out: float, judges: str = ""
+) -> tuple[dict[str, Rows], dict[str, int]]:
     """A method's rows by file name, split by prompt, and what they hold in words; an InputError if there are none."""
-    training, kept = examples.split_by_prompt(rows.of(bench, method.needs), held_out)
+    training, kept = examples.split_by_prompt(rows.of(bench, method.needs, judges), held_out)
     return {"train.jsonl": training, "held_out.jsonl": kept}, {method.needs: len(training), "held out": len(kept)}
 
 
-def pairs(bench: Bench) -> list[Pair]:
-    """Every preference pair that the project's rankings and edits make, oldest first."""
-    return examples.all_pairs(bench.store)
+def frozen_rows(
+    bench: Bench, method: methods.Method, settings: Mapping[str, Any]
+) -> tuple[dict[str, Rows], dict[str, int]]:
+    """The rows as a run with these settings freezes and trains on them: judges chosen, control prefixes put on."""
+    files, counts = training_rows(bench, method, float(settings["held_out"]), str(settings.get("judges", "")))
+    names = tags.names_in(str(settings.get("tags", "")))
+    if names:
+        tags.check_known(names, [row for rows_of_file in files.values() for row in rows_of_file])
+        seed, untagged = int(settings["seed"]), float(settings["untagged"])
+        files = {
+            name: tags.conditioned(found, names, untagged if name == "train.jsonl" else 0.0, seed)
+            for name, found in files.items()
+        }
+    return files, counts
+
+
+def pairs(bench: Bench, judges: str = "") -> list[Pair]:
+    """Every preference pair that the project's rankings and edits make, of the judges that count, oldest first."""
+    return examples.all_pairs(bench.store, judges=judges)
 
 
 @dataclass(frozen=True)
@@ -109,7 +132,11 @@ def sample(bench: Bench, order: SampleOrder) -> Run:
         raise InputError("There are no prompts to sample.", "Import some: workbench import FILE, or press 3.")
     source = _source(bench, order.source, order.checkpoint)
     numbers = list(range(int(settings["n"])))
-    asked: Rows = [{"id": prompt.id, "turns": turns_to_json(prompt.turns), "n": numbers} for prompt in chosen]
+    wished = tags.parse(str(settings.get("tags", "")))
+    check_tags(bench, wished, source.lineage)
+    asked: Rows = [
+        {"id": prompt.id, "turns": tags.applied(turns_to_json(prompt.turns), wished), "n": numbers} for prompt in chosen
+    ]
     job = Job(
         run="",
         kind="sample",
@@ -128,13 +155,34 @@ def sample(bench: Bench, order: SampleOrder) -> Run:
     return bench.runs.create(job, {"prompts.jsonl": asked}, start=source.adapter)
 
 
-def export(bench: Bench, run_name: str, target: str, *, changes: Mapping[str, Any] | None = None) -> Run:
-    """An export of a run's model, created and not launched. `changes` are the target's fields: quants, out."""
+def check_tags(bench: Bench, wished: Mapping[str, str], lineage: Sequence[str]) -> None:
+    """A SettingError where none of these runs was trained with a tag of that name: it would be so much noise."""
+    jobs = [bench.runs.get(run_id).job for run_id in lineage if run_id in bench.runs.ids()]
+    known = {name for job in jobs for name in tags.names_in(str(job.settings.get("tags", "")))}
+    for name in wished:
+        if name not in known:
+            raise SettingError(
+                f"The model was not trained with a tag called {name!r}.",
+                f"It knows: {', '.join(sorted(known))}."
+                if known
+                else "Train one: workbench train sft --set tags=quality",
+            )
+
+
+def export(bench: Bench, model: str, target: str, *, changes: Mapping[str, Any] | None = None) -> Run:
+    """An export of a run's model or of one in a folder, created, not launched. `changes` are the target's fields."""
     known = exports.get(target)
     settings = {**fields.defaults(known.fields), **fields.check(changes or {}, known.fields)}
     if "quants" in settings:
         plan.parse_quants(str(settings["quants"]))
-    source = _source(bench, run_name, None)
+    source = _foreign(model, settings) if original.is_folder(model) else _source(bench, model, None)
+    if source.adapter is not None and ancestry.is_soft_prompt(source.adapter):
+        raise ExportError(
+            f"Run {source.parent} is a soft prompt, which stands before the text: it can be merged into no weights.",
+            f"Sample from it, or talk to it: workbench chat {source.parent}. Tuned with how=lora it could be exported.",
+        )
+    if out := str(settings.get("out") or "").strip():
+        folder_for(out, source.parent)
     check: Rows = [{"prompt": turns_to_json(prompt.turns)} for prompt in _some_prompts(bench, CHECK_PROMPTS)]
     job = Job(
         run="",
@@ -151,6 +199,22 @@ def export(bench: Bench, run_name: str, target: str, *, changes: Mapping[str, An
     return bench.runs.create(job, {"check.jsonl": check}, start=source.adapter)
 
 
+def trained(
+    bench: Bench, method: str, settings: Mapping[str, Any], parent: str | None = None, checkpoint: int | None = None
+) -> tuple[int, int]:
+    """How many weights of the model a run with these settings would tune, and how many the base has."""
+    source = _source(bench, parent, checkpoint)
+    base = bases.resolve(source.base.path)
+    whole = None
+    if source.parent is not None:
+        run = bench.runs.get(source.parent)
+        own = run.paths.model if checkpoint is None else run.paths.checkpoint(checkpoint)
+        found = own if source.adapter is None else ancestry.whole_weights(run.paths, run.job, base.path)
+        whole = found if found != base.path else None
+    scores = methods.get(method).makes == "reward model"
+    return tuning.trained(base, settings, source.adapter, whole, scalar_head=scores), base.parameters
+
+
 @dataclass(frozen=True)
 class _Source:
     """The model a run starts from."""
@@ -161,6 +225,13 @@ class _Source:
     adapter: Path | None = None
 
 
+def _foreign(model: str, settings: dict[str, Any]) -> _Source:
+    """A model that no run here made: whole in a folder, or an adapter, whose base is then found and noted."""
+    adapter, base = original.in_folder(model, str(settings["base16"]))
+    settings["adapter"] = str(adapter or "")
+    return _Source(BaseRef(base.spec, base.name, base.fingerprint))
+
+
 def _reward(bench: Bench, text: str) -> tuple[str, dict[str, Path]]:
     """The reward with every run by its id, and the folders of those runs' finished models."""
     found: dict[str, Path] = {}
@@ -168,12 +239,8 @@ def _reward(bench: Bench, text: str) -> tuple[str, dict[str, Path]]:
     for place, term in enumerate(terms):
         if term.kind != "run":
             continue
-        run = bench.runs.get(term.name)
+        run = judging.reward_run(bench, term.name)
         terms = (*terms[:place], replace(term, name=run.id), *terms[place + 1 :])
-        if run.job.kind != "train" or methods.get(run.job.action).makes != "reward model":
-            raise RunError(f"Run {run.id} is not a reward model.", "Train one on your rankings: workbench train reward")
-        if not run.paths.model.is_dir():
-            raise RunError(f"Run {run.id} has no finished model yet.", f"See workbench watch {run.id}.")
         found[run.id] = run.paths.model
     return rewards.written(terms), found
 

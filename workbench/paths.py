@@ -33,6 +33,11 @@ def preferences_file() -> Path:
     return home() / "preferences.json"
 
 
+def config_file() -> Path:
+    """What a person writes themselves: keys, and how the screens are drawn."""
+    return home() / "config.toml"
+
+
 def recent_projects_file() -> Path:
     return home() / "recent.json"
 

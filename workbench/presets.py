@@ -1,7 +1,8 @@
 """Presets: TOML files with the settings that suit a card, resolved into a complete set for one method.
 
 A preset states only what differs from the fields' defaults. Order of precedence, weakest first: field default,
-method default, preset `[all]`, preset `[<method>]`, the person's own changes.
+method default, preset `[all]`, preset `[<method>]`, the person's own changes. A way of tuning that is chosen after the
+learning rate was brings its own: the rate was meant for an adapter.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 from workbench import fields, methods, paths
 from workbench.errors import InputError, SettingError
 from workbench.fields import Value
+from workbench.methods.shared import RATE_FACTORS
 
 MAX_PRESET_BYTES = 256_000
 """A preset is a page of text; anything longer is not one."""
@@ -37,12 +39,20 @@ class Preset:
         """The complete settings for a method, the person's `changes` last. A SettingError names a wrong key."""
         method = methods.get(method_name)
         known = method.all_fields
-        settled = fields.defaults(known)
-        settled.update(method.defaults)
+        layers = [fields.defaults(known), dict(method.defaults)]
         for section in ("all", method_name):
-            settled.update(fields.check(self.sections.get(section, {}), known, where=f"preset {self.name} [{section}]"))
-        settled.update(fields.check(changes or {}, known))
+            where = f"preset {self.name} [{section}]"
+            layers.append(fields.check(self.sections.get(section, {}), known, where=where))
+        layers.append(fields.check(changes or {}, known))
+        settled = {name: value for layer in layers for name, value in layer.items()}
+        if _last(layers, "how") > _last(layers, "learning_rate"):
+            settled["learning_rate"] = float(settled["learning_rate"]) * RATE_FACTORS.get(str(settled["how"]), 1.0)
         return settled
+
+
+def _last(layers: list[dict[str, Value]], name: str) -> int:
+    """The place of the strongest layer that names a setting."""
+    return max(place for place, layer in enumerate(layers) if name in layer)
 
 
 def read_preset(path: Path) -> Preset:

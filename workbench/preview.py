@@ -11,7 +11,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,7 +38,7 @@ class Token:
 
 @dataclass(frozen=True)
 class Preview:
-    """One answer of a row, token by token. `name` is 'completion', 'chosen' or 'rejected'."""
+    """One answer of a row, token by token. `name` is 'completion', 'chosen' or 'rejected', or 'prompt' alone."""
 
     name: str
     tokens: tuple[Token, ...]
@@ -59,6 +59,8 @@ class Lengths:
     longest: int = 0
     median: int = 0
     trained_tokens: int = 0
+    sizes: Sequence[int] = field(default=(), compare=False)
+    """Tokens of every row, of its longer answer where it has two."""
 
     @property
     def sentence(self) -> str:
@@ -72,9 +74,13 @@ class Lengths:
         return f"{' and '.join(parts)}; the longest has {self.longest} tokens."
 
 
-def answers(row: Row) -> list[str]:
-    """The names of a row's answers."""
-    return ["completion"] if "completion" in row else ["chosen", "rejected"]
+def answers(row: Row) -> dict[str, Any]:
+    """A row's answers by name, best first; none where the model is still to write them."""
+    if "rankings" in row:
+        placed = [place for tier in row["rankings"][0] for place in tier]
+        rest = [place for place in range(len(row["answers"])) if place not in placed]
+        return {f"answer {at}": row["answers"][place] for at, place in enumerate([*placed, *rest], 1)}
+    return {name: row[name] for name in ("completion", "chosen", "rejected") if name in row}
 
 
 def token_preview(folder: Path, row: Row, settings: Mapping[str, Any]) -> list[Preview]:
@@ -84,12 +90,16 @@ def token_preview(folder: Path, row: Row, settings: Mapping[str, Any]) -> list[P
 
 def _previews(tokens: ChatTokens, row: Row, max_length: int) -> list[Preview]:
     found = []
-    for name in answers(row):
-        made = tokens.row(row["prompt"], row[name])
-        lost = made.context >= max_length
+    if not answers(row):
+        pieces = tokens.asked(row["prompt"])[1]
+        found.append(Preview("prompt", tuple(Token(piece, "context") for piece in pieces)))
+    for name, answer in answers(row).items():
+        made = tokens.row(row["prompt"], answer)
+        whole = "rankings" in row  # its reward is read at the last token, so it is never cut but left out
+        read = len(made.ids) - 1 if whole else made.context
+        lost = len(made.ids) > max_length if whole else made.context >= max_length
         parts: list[Part] = [
-            "cut" if lost or i >= max_length else "context" if i < made.context else "trained"
-            for i in range(len(made.ids))
+            "cut" if lost or i >= max_length else "context" if i < read else "trained" for i in range(len(made.ids))
         ]
         found.append(Preview(name, tuple(map(Token, made.pieces, parts))))
     return found
@@ -100,15 +110,19 @@ def measure(tokens: ChatTokens, rows: Sequence[Row], max_length: int) -> Lengths
     sizes: list[int] = []
     cut = lost = trained = 0
     for row in rows:
-        made = [tokens.row(row["prompt"], row[name]) for name in answers(row)]
-        longest = max(len(answer.ids) for answer in made)
+        made = [tokens.row(row["prompt"], answer) for answer in answers(row).values()]
+        longest = max((len(answer.ids) for answer in made), default=len(tokens.prompt_ids(row["prompt"])))
         sizes.append(longest)
         gone = any(answer.context >= max_length for answer in made)
+        gone |= not made and longest >= max_length  # a prompt that leaves no room for an answer
+        if "rankings" in row:
+            made = [answer for answer in made if len(answer.ids) <= max_length]
+            gone, longest = len(made) < 2, min(longest, max_length)
         lost += gone
         cut += not gone and longest > max_length
         trained += 0 if gone else sum(min(len(a.ids), max_length) - a.context for a in made)
     median = sorted(sizes)[len(sizes) // 2] if sizes else 0
-    return Lengths(len(sizes), cut, lost, max(sizes, default=0), median, trained)
+    return Lengths(len(sizes), cut, lost, max(sizes, default=0), median, trained, sizes)
 
 
 def in_child(

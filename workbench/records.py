@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -13,6 +12,9 @@ Verdict = Literal["ranked", "tie", "both_bad", "skip"]
 
 PERSON = "person"
 """The judge's name when a person ranked."""
+
+REWARD_MODEL = "reward:"
+"""What a judge's name begins with when a reward model ranked; its run's id follows."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ def turns_from_json(rows: list[dict[str, Any]]) -> Conversation:
 
 def digest(*parts: object) -> str:
     """A short name made of content: equal content, equal digest (128 bits of SHA-256, hex)."""
+    import hashlib  # late: it brings OpenSSL, a hundredth of the app's start
+
     text = json.dumps(parts, ensure_ascii=False, sort_keys=True, default=str)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
@@ -79,6 +83,8 @@ class Demonstration:
     prompt: Prompt
     text: str
     origin: str = "import"
+    tags: tuple[tuple[str, str], ...] = ()
+    """(name, value) of what is known of it: quality, topic, source."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +99,8 @@ class Origin:
     top_p: float = 1.0
     max_tokens: int = 128
     seed: int = 0
+    tags: str = ""
+    """The tags it was asked with: `quality=high`."""
 
     @property
     def label(self) -> str:

@@ -18,13 +18,13 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from workbench import errors
-from workbench.errors import ResourceError, RunError, WorkbenchError
+from workbench.errors import InputError, ResourceError, RunError, WorkbenchError
 from workbench.paths import PACKAGE_ROOT, ProjectPaths
 from workbench.records import Conversation, turns_to_json
 
@@ -84,6 +84,8 @@ class Loaded:
     seconds: float = 0.0
     template: str = ""
     """Whose chat template is used: 'its own' or 'plain'."""
+    kept: bool = False
+    """Whether the weights were in memory already, and only an adapter was put on."""
 
 
 @dataclass(frozen=True)
@@ -105,8 +107,17 @@ class Answered:
 class Session:
     """One warm model. `ask` blocks, so it is called from a thread; `cancel` and `close` may come from another."""
 
-    def __init__(self, ref: ModelRef, project: ProjectPaths, command: Sequence[str] = COMMAND) -> None:
+    def __init__(
+        self,
+        ref: ModelRef,
+        project: ProjectPaths,
+        command: Sequence[str] = COMMAND,
+        *,
+        on_wait: Callable[[str], None] = lambda title: None,
+    ) -> None:
+        """`on_wait` hears who holds the card while `start` waits for it, and nothing (an empty text) at the end."""
         self._command = command
+        self._on_wait = on_wait
         self.ref = ref
         self.project = project
         self.loaded = Loaded()
@@ -116,31 +127,77 @@ class Session:
         self._inbox: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._log: deque[str] = deque(maxlen=LOG_LINES)
         self._lock = threading.Lock()
+        self._readers: list[threading.Thread] = []
         self._asked = 0
         self._closing = False
+        self._held: ModelRef | None = None
+        """What the child holds; another `ref` is put on at the next start."""
+        self._waiting_for = ""
+        """Who holds the card that the model is to be loaded on."""
+        self._gone_for = ""
+        """For whom the model made way."""
 
     @property
     def alive(self) -> bool:
         return self._child is not None and self._child.poll() is None
 
     def start(self) -> Loaded:
-        """Starts the child and waits until its model is loaded; a WorkbenchError in its words where it is not."""
-        if self.alive:
+        """Starts the child and waits until its model is loaded; a WorkbenchError in its words where it is not.
+
+        Where `ref` is another than the child holds, it changes: an adapter of the same base in a moment.
+        """
+        if self.alive and self._held == self.ref:
             return self.loaded
+        if self.alive and self._changed():
+            return self.loaded
+        self.close()
         self._closing = False
+        self._waiting_for = self._gone_for = ""
+        self.loaded = Loaded()
         self._inbox, self._log = queue.Queue(), deque(maxlen=LOG_LINES)
         self._child = _spawn(self._command)
-        for target, stream in ((self._read_answers, self._child.stdout), (self._read_log, self._child.stderr)):
-            threading.Thread(target=target, args=(stream, self._inbox), daemon=True).start()
-        request = {"op": "load", "kind": self.ref.kind, "name": self.ref.name, "checkpoint": self.ref.checkpoint}
-        self._send({**request, "project": str(self.project.root.absolute())})
+        self._readers = [
+            threading.Thread(target=target, args=(stream, self._inbox), daemon=True)
+            for target, stream in ((self._read_answers, self._child.stdout), (self._read_log, self._child.stderr))
+        ]
+        for reader in self._readers:
+            reader.start()
+        self._ask_to_load()
         try:
-            message = self._receive(START_SECONDS)
+            message = self._loaded_in_turn()
         except WorkbenchError:
             self.close()
             raise
-        self.loaded = Loaded(**{name: message[name] for name in Loaded.__dataclass_fields__ if name in message})
+        self._is_loaded(message)
         return self.loaded
+
+    def _ask_to_load(self) -> None:
+        request = {"op": "load", "kind": self.ref.kind, "name": self.ref.name, "checkpoint": self.ref.checkpoint}
+        self._send({**request, "project": str(self.project.root.absolute())})
+
+    def _loaded_in_turn(self) -> dict[str, Any]:
+        """The child's word that its model is loaded; while it waits for the card it may take any time."""
+        message = self._receive(START_SECONDS)
+        while message["type"] == "waiting":
+            self._waiting_for = str(message.get("behind", ""))
+            self._on_wait(self._waiting_for)
+            message = self._receive(None if self._waiting_for else START_SECONDS)
+        return message
+
+    def _is_loaded(self, message: dict[str, Any]) -> None:
+        self.loaded = Loaded(**{name: message[name] for name in Loaded.__dataclass_fields__ if name in message})
+        self._held = self.ref
+
+    def _changed(self) -> bool:
+        """Whether the child could go on with the present `ref` on the weights it holds."""
+        self.cancel()
+        self._ask_to_load()
+        message = self._receive(START_SECONDS)
+        while message["type"] not in ("ready", "elsewhere"):  # what is left of an answer that was cancelled
+            message = self._receive(START_SECONDS)
+        if message["type"] == "ready":
+            self._is_loaded(message)
+        return bool(message["type"] == "ready")
 
     def ask(
         self,
@@ -180,8 +237,13 @@ class Session:
                 self.cancel()
 
     def cancel(self) -> None:
-        """Ends the answer under way after its current token; the pieces so far have been given."""
-        if self.alive:
+        """Ends the answer under way after its current token; the pieces so far have been given.
+
+        A model that still waits for the card gives its place in the queue back.
+        """
+        if self._waiting_for:
+            self.close()
+        elif self.alive:
             with contextlib.suppress(WorkbenchError):
                 self._send({"op": "cancel", "id": self._asked})
 
@@ -231,7 +293,9 @@ class Session:
         for line in stream:
             with contextlib.suppress(ValueError):
                 message = json.loads(line)
-                if isinstance(message, dict) and "type" in message:
+                if isinstance(message, dict) and message.get("type") == "gone":
+                    self._gone_for = str(message.get("to"))
+                elif isinstance(message, dict) and "type" in message:
                     inbox.put(message)
         inbox.put(None)
 
@@ -241,15 +305,27 @@ class Session:
 
     def _death(self) -> WorkbenchError:
         """Why there is no child any more, as well as can be known."""
+        if self._closing and self._waiting_for:
+            return RunError(
+                f"{self.ref.label} was not loaded: {self._waiting_for} holds the card.", "Ask again when that is done."
+            )
+        if self._gone_for:
+            return RunError(
+                f"{self.ref.label} made way for {self._gone_for}, which waited for the card.",
+                "Ask again: it is loaded once more when the card is free.",
+            )
         if self._closing or self._child is None:
             return RunError(f"{self.ref.label} was closed.", "Start it again.")
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._child.wait(CLOSE_SECONDS)
-        return death(self.ref, self._child.poll(), [line for line in self._log if line.strip()])
+        for reader in self._readers:  # its last words may still be on their way
+            reader.join(CLOSE_SECONDS)
+        log = [line for line in self._log if line.strip()]
+        return death(self.ref, self._child.poll(), log, loaded=self.loaded != Loaded())
 
 
-def death(ref: ModelRef, code: int | None, log: list[str]) -> WorkbenchError:
-    """The end of a child with exit status `code`, in a sentence."""
+def death(ref: ModelRef, code: int | None, log: list[str], *, loaded: bool = True) -> WorkbenchError:
+    """The end of a child with exit status `code`, in a sentence; a file it died of while loading is the person's."""
     again = "The conversation is kept; start the model again."
     number = -code if code is not None and code < 0 else 0
     # A process that was killed says nothing of it, so its last line is chance; llama.cpp's assertions are not.
@@ -257,7 +333,8 @@ def death(ref: ModelRef, code: int | None, log: list[str]) -> WorkbenchError:
     said = f" Its last words: {told[-1]}" if told else ""
     if number in (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL) and ref.kind == "gguf":
         name = signal.Signals(number).name
-        return RunError(f"llama.cpp gave up on {ref.label} ({name}): the file is probably damaged.{said}", again)
+        sentence = f"llama.cpp gave up on {ref.label} ({name}): the file is probably damaged.{said}"
+        return RunError(sentence, again) if loaded else InputError(sentence, "Get the file again, or export it again.")
     if number == signal.SIGKILL:
         return ResourceError(
             f"{ref.label} was killed (SIGKILL), probably for want of memory.", f"{again} Close others first."

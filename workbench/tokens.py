@@ -171,7 +171,11 @@ class ChatTokens:
 
     def prompt_ids(self, turns: Turns) -> list[int]:
         """What a model is given to answer these turns."""
-        return self._encode(self.render(turns, ask=True))[0]
+        return self.asked(turns)[0]
+
+    def asked(self, turns: Turns) -> tuple[list[int], list[str]]:
+        """The same, with the text of each token."""
+        return self._encode(self.render(turns, ask=True))
 
     def row(self, prompt: Turns, answer: Turns) -> Row:
         """The prompt with its answer. The answer begins where prompt and whole differ, and ends with its end of turn.

@@ -36,6 +36,8 @@ class View:
     only_differences: bool = False
     stacked: bool = False
     zoomed: bool = False
+    lengths: bool = False
+    """Whether each title says how many words the answer has."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ class AnswerPane(TextPane):
         """Shows the answer; the text is wrapped again only where it or the view has changed."""
         self.set_class(locked, "-locked")
         self.set_class(dimmed, "-dimmed")
-        title = _title(answer, locked)
+        title = _title(answer, locked, view.lengths)
         if title != self._titled:  # setting it draws the whole pane
             self._titled = title
             self.border_title = title
@@ -98,9 +100,12 @@ class AnswerPane(TextPane):
         self.post_message(self.Clicked(self.index, event.y == 0))
 
 
-def _title(answer: Answer, locked: bool) -> Content:
+def _title(answer: Answer, locked: bool, lengths: bool) -> Content:
     key = Content.styled(f" {answer.key} ", "bold $background on $accent" if locked else "bold $accent")
     parts = [key, Content.styled(f"{answer.label} " if answer.label else "", "$strong")]
+    if lengths:
+        count = len(answer.text.split())
+        parts.append(Content.styled(f"{count:,} {'word' if count == 1 else 'words'} ", "$quiet"))
     if answer.verdict:
         parts.append(Content.styled(f"{answer.verdict} ", "bold $primary"))
     if answer.bad:

@@ -6,8 +6,6 @@ when it gets new data, at most four times a second, and then only the rows that 
 
 from __future__ import annotations
 
-import locale
-import os
 from collections.abc import Sequence
 from itertools import groupby
 from typing import ClassVar
@@ -32,14 +30,8 @@ END_LABEL = 8
 
 LEAST_SECONDS = 0.25
 GLYPHS = "●◆▲■"
-ASCII_GLYPHS = "o+x#"
 WINDOWS = (1.0, 0.5, 0.25, 0.1)
 """Shares of the steps that `]` and `[` step through, the newest at the right end."""
-
-
-def ascii_only() -> bool:
-    """Whether the terminal has no braille: `WORKBENCH_ASCII` says so, or the locale is not UTF-8."""
-    return bool(os.environ.get("WORKBENCH_ASCII")) or "utf" not in locale.getpreferredencoding(False).lower()
 
 
 class LineChart(Widget, can_focus=False):
@@ -88,7 +80,6 @@ class LineChart(Widget, can_focus=False):
         self._drawn_for: tuple[int, int] = (0, 0)
         self._last_drawn = float("-inf")
         self._timer: Timer | None = None
-        self._ascii = ascii_only()
         self._labelled = (Content(""), Content(""))
         self.set_reactive(LineChart.log_scale, log)
 
@@ -158,9 +149,8 @@ class LineChart(Widget, can_focus=False):
         return ""
 
     def _label(self) -> None:
-        glyphs = self._glyphs()
         named = self._lines if len(self._lines) > 1 else ()
-        legend = [(f"  {glyphs[i]} {line.name}", self._colour(i)) for i, line in enumerate(named)]
+        legend = [(f"  {GLYPHS[i]} {line.name}", self._colour(i)) for i, line in enumerate(named)]
         title = Content.assemble(f" {self._title}", *((text, colour) for text, colour in legend), " ")
         if title != self._labelled[0]:  # setting it draws the whole frame
             self.border_title = title
@@ -175,9 +165,6 @@ class LineChart(Widget, can_focus=False):
     def _colour(self, index: int) -> str:
         return ("$primary", "$accent", "$success", "#cc79a7")[index]
 
-    def _glyphs(self) -> str:
-        return ASCII_GLYPHS if self._ascii else GLYPHS
-
     def _make(self) -> list[Strip]:
         width, height = self.size.width - GUTTER - END_LABEL, self.size.height - 1
         if width < 4 or height < 2:
@@ -185,7 +172,7 @@ class LineChart(Widget, can_focus=False):
         drawn = plot.picture(self._lines, plot.View(width, height, self.log_scale, self.full, self.window))
         if drawn.empty:
             return self._nothing()
-        rows = plot.characters(drawn.dots, self._ascii)
+        rows = plot.characters(drawn.dots)
         styles, owners = self._styles(), plot.owners_of_runs(drawn.owner)
         strips = [self._row(y, rows[y], owners[y], drawn, styles) for y in range(height)]
         return [*strips, self._x_axis(drawn, width, styles)]
@@ -211,11 +198,11 @@ class LineChart(Widget, can_focus=False):
 
     def _row(self, y: int, text: str, owners: list[int], drawn: plot.Picture, styles: dict[int | str, Style]) -> Strip:
         tick = next((tick.text for tick in drawn.y_ticks if tick.cell == y), "")
-        edge = ("|" if self._ascii else "┤" if tick else "│") if not self._ascii else "+" if tick else "|"
+        edge = "┤" if tick else "│"
         cells = list(text)
         for mark in drawn.marks:
             if mark.row == y:
-                cells[mark.column], owners[mark.column] = self._glyphs()[mark.line], 2 * mark.line
+                cells[mark.column], owners[mark.column] = GLYPHS[mark.line], 2 * mark.line
         segments = [Segment(tick[: GUTTER - 1].rjust(GUTTER - 1), styles["number"]), Segment(edge, styles["axis"])]
         at = 0
         for owner, run in groupby(owners):
@@ -229,7 +216,7 @@ class LineChart(Widget, can_focus=False):
         end = next((end for end in drawn.ends if end.row == y), None)
         if end is None:
             return Segment(" " * END_LABEL, styles[-1])
-        return Segment(f" {self._glyphs()[end.line]}{end.text}"[:END_LABEL].ljust(END_LABEL), styles[2 * end.line])
+        return Segment(f" {GLYPHS[end.line]}{end.text}"[:END_LABEL].ljust(END_LABEL), styles[2 * end.line])
 
     def _x_axis(self, drawn: plot.Picture, width: int, styles: dict[int | str, Style]) -> Strip:
         cells = [" "] * width

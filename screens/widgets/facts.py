@@ -11,14 +11,26 @@ from textual.widget import Widget
 
 NAME_COLUMNS = 14
 
-Fact = tuple[str, Content]
+Fact = tuple[str | Content, Content]
 
 
 class Facts(Widget, can_focus=False):
-    """A name of "" gives its value the whole width."""
+    """A name of "" gives its value the whole width; names longer than their column push the first line only."""
 
     DEFAULT_CSS = "Facts { height: auto; width: 1fr; }"
     facts: reactive[Sequence[Fact]] = reactive(tuple, layout=True)
+
+    def __init__(
+        self,
+        facts: Sequence[Fact] = (),
+        *,
+        columns: int = NAME_COLUMNS,
+        id: str | None = None,
+        classes: str | None = None,
+    ) -> None:
+        super().__init__(id=id, classes=classes)
+        self._columns = columns
+        self.set_reactive(Facts.facts, facts)
 
     def render(self) -> Content:
         return Content("\n").join(self._lines(self.content_size.width))
@@ -29,8 +41,10 @@ class Facts(Widget, can_focus=False):
     def _lines(self, width: int) -> list[Content]:
         lines: list[Content] = []
         for name, value in self.facts:
-            indent = NAME_COLUMNS if name else 0
-            wrapped = value.wrap(max(8, width - indent)) or [Content("")]
-            lines.append(Content.styled(name.ljust(indent), "$quiet") + wrapped[0])
+            indent = 0 if isinstance(name, str) and not name else self._columns
+            head = Content.styled(name, "$quiet") if isinstance(name, str) else name
+            head = head.pad_right(max(0, indent - head.cell_length))
+            wrapped = value.wrap(max(8, width - max(indent, head.cell_length))) or [Content("")]
+            lines.append(head + wrapped[0])
             lines += [Content(" " * indent) + line for line in wrapped[1:]]
         return lines

@@ -304,7 +304,7 @@ def _words(row: FormRow) -> Content:
         return Content("")
     bounds = []
     if field.low is not None and field.high is not None and not field.choices:
-        bounds.append(f"{field.low:,g} to {field.high:,g}{' ' + field.unit if field.unit else ''}")
+        bounds.append(f"{field.low:,.9g} to {field.high:,.9g}{' ' + field.unit if field.unit else ''}")
     if row.changed:
         bounds.append(f"usual here: {shown(row.usual, field)} (u puts it back)")
     parts = [plain(field.help)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from textual.content import Content
 from screens.active import run_title
 from screens.safe import line
 from screens.widgets.status import duration
+from workbench.runs.lineage import tree
 
 if TYPE_CHECKING:
     from workbench.job import Job
@@ -35,21 +37,16 @@ def lineage(runs: Sequence[tuple[Job, Status]], base_name: str) -> Content:
         return Content.styled(
             "No model trained yet.\nRuns that start from one another will be drawn as a tree here.", "$quiet"
         )
-    known = {job.run for job, _ in trained}
+    states = {job.run: status for job, status in trained}
+    base = dataclasses.replace(trained[0][0], run="", parent=None)  # the root that all of them grow from
+    jobs = [dataclasses.replace(job, parent=job.parent if job.parent in states else "") for job, _ in trained]
     lines = [Content.assemble(("◆ ", "$primary"), line(base_name, "$strong"))]
-
-    def grow(parent: str | None, indent: str) -> None:
-        children = [(j, s) for j, s in trained if (j.parent if j.parent in known else None) == parent]
-        for place, (job, status) in enumerate(children):
-            last = place == len(children) - 1
-            lines.append(
-                Content.assemble(
-                    (f"{indent}{'╰' if last else '├'}─ ", "$rule"), state_glyph(status), " ", line(job.title, "$strong")
-                )
+    for node in tree([base, *jobs])[1:]:
+        lines.append(
+            Content.assemble(
+                (node.branch, "$rule"), state_glyph(states[node.job.run]), " ", line(node.job.title, "$strong")
             )
-            grow(job.run, indent + ("   " if last else "│  "))
-
-    grow(None, "")
+        )
     return Content("\n").join(lines)
 
 

@@ -10,6 +10,7 @@ from textual.reactive import reactive
 from textual.widget import Widget
 from textual.widgets import Static
 
+from screens.active import run_title
 from screens.safe import line, one_line
 from screens.widgets.lineage import STATE_STYLE
 from screens.widgets.status import bar, duration
@@ -55,7 +56,7 @@ class Stats:
             found.append(("on", f"{live.device} {live.dtype}".strip()))
         if live.trainable_parameters:
             found.append(("trains", f"{number(live.trainable_parameters)} of {number(live.total_parameters)}"))
-        return cls(run.title, status, tuple(found))
+        return cls(run_title(run.job), status, tuple(found))
 
 
 class RunStats(Widget, can_focus=False):

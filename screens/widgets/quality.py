@@ -9,6 +9,7 @@ from textual.reactive import reactive
 
 from screens.safe import one_line
 from screens.widgets.text_pane import TextPane
+from workbench.next_step import identical
 from workbench.ranking.agreement import LEAST_REPEATS, LEAST_VOTES, Agreement, Bias, Standing
 
 BAR_CELLS = 20
@@ -18,7 +19,8 @@ BAR_CELLS = 20
 class Quality:
     """What is known of the judging so far."""
 
-    bias: Bias = field(default_factory=lambda: Bias(0, 0))
+    bias: Bias = field(default_factory=Bias)
+    longer: Bias = field(default_factory=Bias)
     agreement: Agreement | None = None
     repeats: int = 0
     median_seconds: float | None = None
@@ -33,7 +35,7 @@ class QualityPanel(TextPane):
     quality: reactive[Quality] = reactive(Quality())
 
     def watch_quality(self, quality: Quality) -> None:
-        parts = [_bias(quality.bias), _agreement(quality), _pace(quality)]
+        parts = [_bias(quality.bias), *_length(quality.longer), _agreement(quality), _pace(quality)]
         if quality.sources:
             parts.append(_sources(quality.sources))
         self.show(Content("\n\n").join(parts), keep_place=True)
@@ -43,15 +45,29 @@ def _bias(bias: Bias) -> Content:
     head = Content.styled("position", "$quiet")
     if bias.votes < LEAST_VOTES:
         return Content.assemble(head, f"\n{bias.votes} of {LEAST_VOTES} votes until this says anything")
-    left = round(bias.share * BAR_CELLS)
-    scale = Content.assemble(("█" * left, "$primary"), ("█" * (BAR_CELLS - left), "$rule"))
     words = f"left chosen {bias.share:.0%} of {bias.votes:,} (±{bias.margin:.0%})"
     verdict = (
         Content.styled("! more than chance: you favour a side", "bold $accent")
         if bias.flagged
         else Content.styled("within chance", "$quiet")
     )
-    return Content.assemble(head, "\n", scale, f"\n{words}\n", verdict)
+    return Content.assemble(head, "\n", _scale(bias), f"\n{words}\n", verdict)
+
+
+def _length(longer: Bias) -> list[Content]:
+    """Whether longer answers win. They may deserve to, so it is only told."""
+    if longer.votes < LEAST_VOTES:
+        return []
+    words = f"the longer one chosen {longer.share:.0%} of {longer.votes:,} (±{longer.margin:.0%})"
+    which = "longer" if longer.share > 0.5 else "shorter"
+    verdict = f"{which} answers win more than by chance" if longer.flagged else "within chance"
+    told = Content.styled(verdict, "$foreground" if longer.flagged else "$quiet")
+    return [Content.assemble(("length", "$quiet"), "\n", _scale(longer), f"\n{words}\n", told)]
+
+
+def _scale(bias: Bias) -> Content:
+    won = round(bias.share * BAR_CELLS)
+    return Content.assemble(("█" * won, "$primary"), ("░" * (BAR_CELLS - won), "$rule"))
 
 
 def _agreement(quality: Quality) -> Content:
@@ -76,11 +92,6 @@ def _pace(quality: Quality) -> Content:
     if quality.same:
         rows.append(identical(quality.same))
     return Content.assemble(("pace", "$quiet"), "\n", "\n".join(rows) or "no vote yet")
-
-
-def identical(prompts: int) -> str:
-    """Says of how many prompts there is nothing to choose, so that they are counted nowhere."""
-    return f"{prompts:,} {'prompt has' if prompts == 1 else 'prompts have'} identical answers"
 
 
 def _sources(sources: tuple[Standing, ...]) -> Content:

@@ -27,12 +27,14 @@ Cell = Content | str
 
 @dataclass(frozen=True)
 class Column:
-    """A column: `width` cells, or 0 to share what is left over. It is left out in lists narrower than `from_width`."""
+    """A column: `width` cells, or 0 for its `share` of what is left. It is left out where the list is too narrow."""
 
     label: str
     width: int = 0
     align: Literal["left", "right"] = "left"
     from_width: int = 0
+    """The narrowest list that it is shown in."""
+    share: int = 1
 
 
 class Records(ScrollView, Generic[R], can_focus=True):
@@ -112,7 +114,9 @@ class Records(ScrollView, Generic[R], can_focus=True):
     def records(self, records: Sequence[R]) -> None:
         """Another list. The cursor stays on the same record where that is still there."""
         before = self.record
-        self._records = records
+        was_empty, self._records = not self._records, records
+        if was_empty == bool(records) and self.is_attached:
+            self.refresh_bindings()  # enter is greyed while there is nothing
         keys = [self._key(record) for record in records] if before is not None else []
         kept = self._key(before) if before is not None else None
         place = keys.index(kept) if kept in keys else min(self.cursor, max(0, len(records) - 1))
@@ -155,6 +159,10 @@ class Records(ScrollView, Generic[R], can_focus=True):
 
     def action_last(self) -> None:
         self.cursor = len(self._records) - 1
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Enter is greyed while there is nothing to choose."""
+        return None if action == "choose" and self.record is None else True
 
     def action_choose(self) -> None:
         if self.record is not None:
@@ -228,9 +236,11 @@ class Records(ScrollView, Generic[R], can_focus=True):
             (column, cell) for column, cell in zip(self._columns, cells, strict=True) if width >= column.from_width
         ]
         fixed = sum(column.width for column, _ in shown) + 2 * (len(shown) - 1)
-        growing = [column for column, _ in shown if not column.width]
-        share = max(4, (width - fixed) // len(growing)) if growing else 0
-        parts = [_fitted(cell, column.width or share, column.align) for column, cell in shown]
+        shares = sum(column.share for column, _ in shown if not column.width)
+        parts = [
+            _fitted(cell, column.width or max(4, (width - fixed) * column.share // shares), column.align)
+            for column, cell in shown
+        ]
         return Content("  ").join(parts)
 
     def get_content_region(self) -> Region:

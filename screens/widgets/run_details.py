@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from textual.content import Content
 
+from screens.active import run_title
 from screens.safe import line
 from screens.widgets.lineage import STATE_STYLE, lineage
 from screens.widgets.status import duration
@@ -42,7 +43,7 @@ def _state(row: RunRow) -> Content:
     style = STATE_STYLE.get(status.state, "$quiet")
     told = Content.assemble(
         (f"{status.glyph} {status.state} ", f"bold {style}"),
-        line(row.job.title, "bold $strong"),
+        line(run_title(row.job), "bold $strong"),
         "\n",
         line(status.sentence),
     )

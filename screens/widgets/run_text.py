@@ -5,6 +5,7 @@ from __future__ import annotations
 from textual.content import Content
 
 from screens.safe import line, plain
+from screens.widgets.facts import Fact
 from workbench.charts.ticks import number
 from workbench.events import Watched
 from workbench.live import Follower, Live
@@ -32,22 +33,23 @@ def notes(follower: Follower) -> Content:
     return Content("\n").join(told) if told else Content.styled("Nothing worth a note so far.", "$quiet")
 
 
-def samples(live: Live, *, newest_only: bool = False) -> Content:
+def samples(live: Live, *, newest_only: bool = False) -> list[Fact]:
     """Every fixed prompt with the model's answers at each step, newest first."""
     if not live.watched:
-        return Content.styled("No samples yet: the run answers a few fixed prompts every so many steps.", "$quiet")
+        none_yet = "No samples yet: the run answers a few fixed prompts every so many steps."
+        return [("", Content.styled(none_yet, "$quiet"))]
     newest_first = list(reversed(live.watched[-STEPS_SHOWN:]))
-    blocks = []
+    facts: list[Fact] = []
     for at, (prompt, *_) in enumerate(_pairs(newest_first[0])):
-        rows = [line(prompt, "bold $primary", limit=160)]
+        facts += [("", Content())] if facts else []
+        facts.append(("", line(prompt, "bold $primary", limit=160)))
         for event in newest_first[: 3 if newest_only else None]:
             found = _pairs(event)
             if at < len(found):
                 answer = found[at][1]
                 shown = line(answer, limit=240) if newest_only else plain(answer, limit=1_000)
-                rows.append(Content.assemble((f"{event.step:>7,}  ", "$quiet"), shown))
-        blocks.append(Content("\n").join(rows))
-    return Content("\n\n").join(blocks)
+                facts.append((f"{event.step:>7,}", shown))
+    return facts
 
 
 def _pairs(event: Watched) -> list[tuple[str, str]]:

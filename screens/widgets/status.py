@@ -11,6 +11,9 @@ from screens.safe import line, one_line
 from screens.widgets.title import WIDE_COLUMNS
 from workbench.errors import WorkbenchError
 
+LEAST_HINT = 16
+"""Columns below which the beginning of a hint says nothing."""
+
 
 class StatusRow(Widget, can_focus=False):
     """One row at the foot of every screen. The screen sets the attributes; it decides what wins."""
@@ -23,24 +26,31 @@ class StatusRow(Widget, can_focus=False):
 
     def render(self) -> Content:
         width = self.size.width - 2
-        right = (
-            line(self.where, "$quiet", limit=40) if self.size.width < WIDE_COLUMNS and not self.error else Content("")
-        )
-        left = self._left().truncate(max(0, width - right.cell_length - 2), ellipsis=True)
+        left = self._left() if self.error is None else told(self.error, width)
+        right = line(self.where, "$quiet", limit=40) if self.size.width < WIDE_COLUMNS else Content("")
+        if left.cell_length + right.cell_length + 2 > width:  # what is said goes before where one is
+            right = Content("")
+        left = left.truncate(max(0, width - right.cell_length - 1), ellipsis=True)
         gap = " " * max(1, width - left.cell_length - right.cell_length)
         return Content.assemble(" ", left, gap, right)
 
     def _left(self) -> Content:
-        if self.error is not None:
-            told = Content.assemble(("✗ ", "bold $error"), line(self.error.message, "bold"))
-            return told + Content.assemble(("  e details", "$primary"), line(f"  {self.error.hint}", "$quiet"))
         if self.notice:
-            return Content.assemble(("✓ ", "$success"), line(self.notice))
+            return Content.assemble(("› ", "bold $accent"), line(self.notice))
         if self.active is not None:
             return run_line(self.active)
         if self.next_step:
             return Content.assemble(("next  ", "$accent"), line(self.next_step))
         return Content.assemble(("no run active", "$quiet"))
+
+
+def told(error: WorkbenchError, width: int) -> Content:
+    """An error in a row, the key to all of it always among it."""
+    key = Content.styled("  e details", "$primary")
+    message = Content.assemble(("✗ ", "bold $error"), line(error.message, "bold"))
+    row = message.truncate(width - key.cell_length - 1, ellipsis=True) + key
+    hint = line(f"  {error.hint}", "$quiet")
+    return row + hint if row.cell_length + LEAST_HINT < width else row
 
 
 def run_line(run: ActiveRun) -> Content:

@@ -51,6 +51,12 @@ class TalkPane(Panel):
         self._turns.mount_all([_turn(Turn("user", question)), self._answer])
         self._turns.anchor()  # stays at the end while it grows, until the person scrolls up to read
 
+    def wait(self, behind: str) -> None:
+        """In the answer's place: who holds the card that the model is to be loaded on, if anybody does."""
+        if self._answer is not None:
+            told = f"waiting for the card, which {behind} holds; x gives up" if behind else "…"
+            self._answer.update(line(told, "$quiet"))
+
     def grow(self, answer: str) -> None:
         """The answer so far."""
         if self._answer is not None:

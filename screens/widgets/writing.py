@@ -9,6 +9,9 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Input, TextArea
 
+MOVES = frozenset({"enter", "tab", "backspace", "up", "down", "left", "right", "home", "end", "pageup", "pagedown"})
+"""Keys beside letters that writing needs."""
+
 
 class BetterAnswer(TextArea):
     """A better answer. ctrl+d keeps it, esc leaves; enter is a line break, so that no half answer is kept."""
@@ -22,6 +25,10 @@ class BetterAnswer(TextArea):
             "escape", "leave", "leave", id="edit.leave", tooltip="Back without keeping; the draft stays.", priority=True
         ),
     ]
+
+    def check_consume_key(self, key: str, character: str | None = None) -> bool:
+        """The screen's own enter, arrows and paging are not for now, and not in the footer either."""
+        return key in MOVES or super().check_consume_key(key, character)
 
     class Kept(Message):
         """The person is done writing."""
@@ -67,7 +74,8 @@ class WrittenLine(Input):
     """A note or a filter: enter keeps it, esc leaves."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "leave", "leave", show=False, id="line.leave", tooltip="Back to the answers."),
+        Binding("enter", "submit", "keep", id="line.keep", tooltip="Keep what is written."),
+        Binding("escape", "leave", "leave", id="line.leave", tooltip="Back to the answers."),
     ]
 
     def __init__(self, *, id: str) -> None:

@@ -113,6 +113,48 @@ def pairs(demonstrations: Rows) -> Rows:
     return [{"prompt": r["prompt"], "chosen": r["completion"], "rejected": evasion} for r in demonstrations]
 
 
+@pytest.fixture(scope="session")
+def thumbs(pairs: Rows) -> Rows:
+    """Every demonstration called good, and every second prompt's evasion called bad."""
+    good = [{"prompt": p["prompt"], "completion": p["chosen"], "label": True} for p in pairs]
+    bad = [{"prompt": p["prompt"], "completion": p["rejected"], "label": False} for p in pairs]
+    return [row for number, both in enumerate(zip(good, bad, strict=True)) for row in both[: 1 + number % 2]]
+
+
+@pytest.fixture(scope="session")
+def rankings(demonstrations: Rows) -> Rows:
+    """Two to four answers to a prompt: its demonstration above an evasion, silence and shouting, these two tied."""
+    others = [said("assistant", text) for text in ("Well, what a day it is!", "…", "NO! GO AWAY! STOP IT!")]
+    tiers = ([[0], [1]], [[0], [1], [2]], [[0], [1], [2, 3]])
+    return [
+        {
+            "prompt": r["prompt"],
+            "answers": [r["completion"], *others[: 1 + number % 3]],
+            "rankings": [tiers[number % 3]],
+        }
+        for number, r in enumerate(demonstrations)
+    ]
+
+
+@pytest.fixture(scope="session")
+def asked() -> Rows:
+    """Prompts of the demo with their right answers."""
+    lines = (DEMO_DATA / "prompts.jsonl").read_text(encoding="utf-8").splitlines()
+    return [{**row, "prompt": said("user", row["prompt"])} for row in map(json.loads, lines[:60])]
+
+
+@pytest.fixture(scope="session")
+def rows_by_need(demonstrations: Rows, pairs: Rows, thumbs: Rows, rankings: Rows, asked: Rows) -> dict[str, Rows]:
+    """Rows of each kind that a method can need."""
+    return {
+        "demonstrations": demonstrations,
+        "pairs": pairs,
+        "thumbs": thumbs,
+        "rankings": rankings,
+        "prompts": asked,
+    }
+
+
 QUICK: dict[str, Value] = {
     "max_steps": 4,
     "micro_batch": 2,
@@ -125,7 +167,7 @@ QUICK: dict[str, Value] = {
 
 
 @pytest.fixture
-def make_run(tmp_path: Path, tiny_base: Path, demonstrations: Rows, pairs: Rows) -> MakeRun:
+def make_run(tmp_path: Path, tiny_base: Path, rows_by_need: dict[str, Rows]) -> MakeRun:
     """Makes a run folder with frozen data as `Runs.create` does, and returns its context."""
 
     def make(
@@ -141,7 +183,8 @@ def make_run(tmp_path: Path, tiny_base: Path, demonstrations: Rows, pairs: Rows)
         paths = RunPaths(tmp_path / "runs" / name)
         paths.data.mkdir(parents=True)
         settings = presets.get("cpu").settings(action, {**QUICK, **changes})
-        found = list(rows) if rows is not None else (demonstrations if action == "sft" else pairs)[:24]
+        known = rows_by_need[methods.get(action).needs]
+        found = list(rows) if rows is not None else known[:24]
         job = Job(
             run=name,
             kind="train",
@@ -152,7 +195,7 @@ def make_run(tmp_path: Path, tiny_base: Path, demonstrations: Rows, pairs: Rows)
             lineage=(*parent.job.lineage, parent.job.run) if parent else (),
         )
         paths.job.write_text(job.to_json(), encoding="utf-8")
-        held_out = (demonstrations if action == "sft" else pairs)[24:28]
+        held_out = known[24:28]
         for file, content in (
             ("train", found),
             ("held_out", held_out),
@@ -165,3 +208,18 @@ def make_run(tmp_path: Path, tiny_base: Path, demonstrations: Rows, pairs: Rows)
         return Recorder(paths, stop_at)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def rewarded() -> dict[str, Any]:
+    """Where the first test that trains a reward model leaves it for those that only read it."""
+    return {}
+
+
+@pytest.fixture
+def trained_reward(make_run: MakeRun, rewarded: dict[str, Any]) -> Recorder:
+    """A short run on rankings of two to four answers, on the NF4 base."""
+    if "run" not in rewarded:
+        rewarded["run"] = make_run("reward", "0004", how="qlora", max_steps=6, learning_rate=1e-2).train()
+    run: Recorder = rewarded["run"]
+    return run

@@ -52,16 +52,19 @@ def test_the_report_has_every_stage_and_figure(shown):
         "sample": {"seconds", "completions"},
         "rank": {"pairs", "judge"},
         "dpo": {"seconds", "win_rate"},
+        "reward": {"seconds", "pair_accuracy"},
+        "ppo": {"seconds", "score_before", "score_after", "kl", "episodes_per_second"},
         "export": {"seconds", "files", "greedy_agreement", "mean_kl"},
     }
-    assert list(stages) == ["sft", "sample", "rank", "dpo", "export"]
+    assert list(stages) == ["sft", "sample", "rank", "dpo", "reward", "ppo", "export"]
 
 
 def test_its_figures_are_shares_and_counts(shown):
     """Shares lie between 0 and 1, every prompt got its completions, and the stages' seconds fit into the whole."""
     report, _, _ = shown
     stages = report["stages"]
-    shares = [stages["sft"]["exact_match_before"], stages["sft"]["exact_match_after"], stages["dpo"]["win_rate"]]
+    sft, dpo, reward = stages["sft"], stages["dpo"], stages["reward"]
+    shares = [sft["exact_match_before"], sft["exact_match_after"], dpo["win_rate"], reward["pair_accuracy"]]
 
     assert all(0 <= share <= 1 for share in shares)
     assert stages["sample"]["completions"] == PROMPTS * SAMPLES
@@ -90,12 +93,13 @@ def test_the_rule_judged_in_its_own_name(shown):
 
 
 def test_the_lineage_is_recorded(shown):
-    """DPO started from the SFT run, and the exports are of the DPO run."""
+    """All started from the SFT run, PPO learnt from the reward model, and the exports are of the DPO run."""
     bench = Bench.open(shown[1])
     training = bench.runs.all("train")
     exported = bench.runs.all("export")
     bench.close()
 
-    assert [run.job.action for run in training] == ["sft", "dpo"]
-    assert training[1].job.lineage == (training[0].id,)
+    assert [run.job.action for run in training] == ["sft", "dpo", "reward", "ppo"]
+    assert {run.job.lineage for run in training[1:]} == {(training[0].id,)}
+    assert training[3].job.rewards == (training[2].id,)
     assert {run.job.parent for run in exported} == {training[1].id}

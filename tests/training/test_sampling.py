@@ -10,11 +10,16 @@ from typing import Any
 import pytest
 
 from tests.training.conftest import MakeRun, Recorder, said
+from tests.training.export_fixtures import Limit
 from workbench import fields, samplers
-from workbench.events import Completed, Step
+from workbench.events import Completed, Event, Planned, Started, Step
 from workbench.job import BaseRef, Job
+from workbench.live import Live
 from workbench.paths import BUNDLED_BASE, RunPaths
-from workbench.worker.context import StopRequested
+from workbench.runs import claim
+from workbench.tail import Tail
+from workbench.worker.context import RunContext, StopRequested
+from workbench.worker.journal import Journal
 
 pytestmark = pytest.mark.torch
 
@@ -71,6 +76,47 @@ def test_a_stopped_sampling_run_goes_on_where_it_was(make_sample: MakeSample) ->
     assert not first.keys() & second.keys()
     assert whole == {**first, **second}
     assert all(event.metrics["completions_per_second"] > 0 for event in run.of(Step))
+
+
+def test_a_resumed_run_counts_all_of_itself(make_sample: MakeSample) -> None:
+    """Eight answers in batches of three, stopped after two: the next worker does step 3 of 3, and reports all eight."""
+    first = make_sample("0001", batch=3)
+    first.stop_at = 3
+    with pytest.raises(StopRequested):
+        sampled(first)
+    second = first.again()
+    summary = samplers.module("transformers").sample(second)
+    live = Live()
+    live.feed(Tail(second.paths.events).read())
+
+    assert [event.step for event in (*first.of(Step), *second.of(Step))] == [1, 2, 3]
+    assert [event.total_steps for event in (*first.of(Planned), *second.of(Planned))] == [3, 3]
+    assert [event.resumed_from for event in (*first.of(Started), *second.of(Started))] == [None, 2]
+    assert (live.completed, live.step, live.total_steps) == (8, 3, 3)
+    assert live.metrics["completions_per_second"].x.tolist() == [1, 2, 3]
+    assert summary["completions"] == 8
+    spent = sum(event.seconds for event in (*first.of(Step), *second.of(Step)))
+    assert summary["completions_per_second"] == pytest.approx(8 / spent, rel=0.2)
+
+
+def test_a_full_disk_ends_the_real_sampler_at_once(make_sample: MakeSample, file_limit: Limit) -> None:
+    """With room for two answers the sampler's first batch is its last, and a second worker writes the other six."""
+    run = make_sample("0001", batch=2)
+    claim.create(run.paths, "")
+    journal = Journal(run.paths)
+
+    def append_until_full(event: Event) -> None:
+        journal.append(event)
+        if isinstance(event, Step):
+            file_limit(run.paths.events.stat().st_size)
+
+    with pytest.raises(OSError, match="File too large"):
+        samplers.module("transformers").sample(RunContext(run.paths, run.job, append_until_full))
+    file_limit(2**40)
+    kept = [event for event in Tail(run.paths.events).read() if isinstance(event, Completed)]
+
+    assert len(kept) == 2
+    assert len(sampled(run.again())) == 6
 
 
 def test_greedy_answers_are_those_of_generate(make_sample: MakeSample) -> None:

@@ -14,6 +14,7 @@ from textual.app import App
 from textual.pilot import Pilot
 from textual.worker import WorkerCancelled
 
+from tests.projects import Copies
 from tests.ui.quick import _quick  # noqa: F401  # a fixture of every test here
 from workbench.bench import Bench
 from workbench.events import Completed
@@ -58,7 +59,7 @@ def tiny_base(folder: Path) -> Path:
     return folder
 
 
-def fill(opened: Bench) -> Bench:
+def add_answers(opened: Bench) -> None:
     """Twelve prompts, eight demonstrations, three held-out questions, and two answers each to the first six prompts."""
     prompts = [NewPrompt(asked(f"Say the opposite of {word}."), f"not {word}", "opposite") for word in WORDS]
     report = ImportReport(
@@ -72,14 +73,24 @@ def fill(opened: Bench) -> Bench:
         for n in range(2)
     ]
     opened.store.add_completions("earlier", Origin("bundled", max_tokens=64), rows)
-    opened.__dict__["hardware"] = MACHINE  # the machine of every test, so that pictures do not depend on this one
+
+
+def fill(opened: Bench) -> Bench:
+    """What `add_answers` adds, on the machine of every test."""
+    add_answers(opened)
+    return on_machine(opened)
+
+
+def on_machine(opened: Bench) -> Bench:
+    """The project on the machine of every test, so that pictures do not depend on this one."""
+    opened.__dict__["hardware"] = MACHINE
     return opened
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    """A small project called demo: see `fill`."""
-    opened = fill(Bench.create(tmp_path / "demo"))
+def bench(tmp_path: Path, copied: Copies) -> Iterator[Bench]:
+    """A small project called demo: see `add_answers`."""
+    opened = on_machine(copied(tmp_path / "demo", add_answers))
     yield opened
     opened.close()
 
@@ -92,20 +103,24 @@ def tiny_bench(bench: Bench) -> Bench:
 
 
 @pytest.fixture
-def empty_bench(tmp_path: Path) -> Iterator[Bench]:
+def empty_bench(tmp_path: Path, copied: Copies) -> Iterator[Bench]:
     """A project without anything in it."""
-    opened = Bench.create(tmp_path / "empty")
+    opened = copied(tmp_path / "empty")
     yield opened
     opened.close()
 
 
-@pytest.fixture
-def kway(tmp_path: Path) -> Iterator[Bench]:
+def add_four_each(bench: Bench) -> None:
     """Four prompts with four answers each."""
-    bench = Bench.create(tmp_path / "kway")
     ids = bench.store.add_prompts(NewPrompt(asked(f"Describe colour number {n}.")) for n in range(4))
     rows = [Completed(prompt_id=i, n=n, text=f"answer {n} to prompt {i}") for i in ids for n in range(4)]
     bench.store.add_completions("0001", Origin("bundled"), rows)
+
+
+@pytest.fixture
+def kway(tmp_path: Path, copied: Copies) -> Iterator[Bench]:
+    """Four prompts with four answers each."""
+    bench = copied(tmp_path / "kway", add_four_each)
     yield bench
     bench.close()
 

@@ -1,7 +1,8 @@
 """What makes the screens' tests quick, without changing what they see.
 
 Textual's pilot takes the app for idle once the whole process has used no CPU for 20 ms, twice a key: most of a test was
-that, and on a busy machine it gave up after a second. And each app parses the same style sheets anew.
+that, and on a busy machine it gave up after a second. It holds the drawing of another screen back for 50 ms. And each
+app parses the same style sheets anew.
 """
 
 from __future__ import annotations
@@ -9,15 +10,18 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from textual._context import active_app
+from textual.app import App
 from textual.css.stylesheet import Stylesheet
 from textual.screen import Screen
 
 PATIENCE_SECONDS = 1.0
 
+_hold_back = App.delay_update
 _parse = Stylesheet._parse_rules
 _parsed: dict[Any, Any] = {}
 
@@ -33,8 +37,8 @@ async def drained(min_sleep: float = 0.0, max_sleep: float = PATIENCE_SECONDS) -
             continue
         if not app._running or not app.screen_stack:
             return
-        if app._batch_count:  # a change of screens holds the drawing back for 50 ms
-            await asyncio.sleep(0.005)
+        if app._batch_count:  # a change of screens holds the drawing back for a moment
+            await asyncio.sleep(0.001)
             continue
         screen = app.screen_stack[-1]
         if not waits_for_drawing(screen):
@@ -54,6 +58,11 @@ def waits_for_drawing(screen: Screen[Any]) -> bool:
     )
 
 
+def held_back_shortly(self: App[Any], delay: float = 0.0) -> None:
+    """The drawing is held back while screens change, as in Textual, but no longer than that takes."""
+    _hold_back(self, 0.001)
+
+
 def parsed_once(self: Stylesheet, css: str, read_from: Any, *args: Any, **named: Any) -> Any:
     """The rules of a style sheet, parsed by the first app that has it with these colours."""
     key = (css, read_from, args, tuple(named.items()), tuple(self._variables.items()))
@@ -62,10 +71,14 @@ def parsed_once(self: Stylesheet, css: str, read_from: Any, *args: Any, **named:
     return _parsed[key]
 
 
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("textual.app.wait_for_idle", drained)
-    monkeypatch.setattr("textual.pilot.wait_for_idle", drained)
-    monkeypatch.setattr(Stylesheet, "_parse_rules", parsed_once)
-    for name in ("collect", "freeze"):  # what Rank does once it has read all decisions: here it is opened sixty times
-        monkeypatch.setattr(gc, name, lambda: 0)
+@pytest.fixture(autouse=True, scope="package")
+def _quick() -> Iterator[None]:
+    """Of the package, so that it is there for those who walk through all screens once for a whole module."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("textual.app.wait_for_idle", drained)
+        patch.setattr("textual.pilot.wait_for_idle", drained)
+        patch.setattr(App, "delay_update", held_back_shortly)
+        patch.setattr(Stylesheet, "_parse_rules", parsed_once)
+        for name in ("collect", "freeze"):  # what Rank does once it has read all decisions: here it opens sixty times
+            patch.setattr(gc, name, lambda: 0)
+        yield

@@ -221,3 +221,23 @@ async def test_the_chosen_theme_is_there_the_next_time(bench: Bench) -> None:
     assert BenchApp(bench).theme == "workbench-light"
     preferences.put("theme", "gone")
     assert BenchApp(bench).theme == "workbench-dark"
+
+
+async def test_what_is_said_goes_before_where_one_is(bench: Bench) -> None:
+    """A sentence as long as the row takes the place of project and base; an error's key is there however long it is."""
+    app = BenchApp(bench)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        app.show_notice("a sentence that needs nearly all of the eighty columns that there are here")
+        await pilot.pause()
+        row = drawn(app).splitlines()[-2]
+        assert "columns that there are here" in row
+        assert "demo" not in row
+        app.show_notice("short")
+        await pilot.pause()
+        assert "demo · bundled" in drawn(app).splitlines()[-2]
+        app.show_error(
+            InputError("What went wrong takes more words than the row of eighty columns has room for.", "Hm.")
+        )
+        await pilot.pause()
+        assert drawn(app).splitlines()[-2].rstrip().endswith("e details")

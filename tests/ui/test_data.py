@@ -12,12 +12,20 @@ from textual.pilot import Pilot
 from screens.app import BenchApp
 from screens.widgets.asking import complete
 from tests.ui.conftest import SIZES, drawn, settle
+from workbench import examples, paths
 from workbench.bench import Bench
+from workbench.lengths import MARKS, Spread, measure
+from workbench.tokens import ChatTokens
+
+FOUND = Spread("demonstrations", 8_000, (*range(100, 400, 2), *range(400, 1_200, 20), 9_000))
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_data_looks_right(bench: Bench, size: tuple[int, int], snap_compare: Any) -> None:
-    """Kinds in a row, the list, and the record in full below it or beside it."""
+def test_data_looks_right(
+    bench: Bench, size: tuple[int, int], snap_compare: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kinds in a row, the list, the record in full below it or beside it, and below that how long the rows are."""
+    monkeypatch.setattr("workbench.lengths.measure", lambda bench, kind: FOUND)
 
     async def open_demonstrations(pilot: Pilot[Any]) -> None:
         await settle(pilot)
@@ -25,6 +33,59 @@ def test_data_looks_right(bench: Bench, size: tuple[int, int], snap_compare: Any
         await settle(pilot)
 
     assert snap_compare(BenchApp(bench), terminal_size=size, run_before=open_demonstrations)
+
+
+async def test_lengths_take_turns_with_the_record_at_80_columns(bench: Bench) -> None:
+    """l shows how long the rows are by the base's own tokenizer and what would be cut; l shows the record again."""
+    app = BenchApp(bench, "data")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        assert "tokens of" not in drawn(app)
+        await pilot.press("tab", "l")
+        await settle(pilot)
+        tokens = ChatTokens(paths.BUNDLED_BASE)
+        rows = examples.sft_rows(bench.store.demonstrations())
+        longest = max(len(tokens.row(row["prompt"], row["completion"]).ids) for row in rows)
+
+        assert f"longest {longest}  tokens of prompt and answer" in drawn(app)
+        assert "512: none" in drawn(app)
+        await pilot.press("l")
+        await settle(pilot)
+        assert "tokens of" not in drawn(app)
+
+
+async def test_a_base_without_a_tokenizer_is_said_where_the_lengths_would_be(tiny_bench: Bench) -> None:
+    """The data can still be read; the sentence stands in the panel."""
+    app = BenchApp(tiny_bench, "data")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await pilot.press("l")
+        await settle(pilot)
+        told = " ".join(drawn(app).split())
+
+        assert "The tokenizer or chat template of tiny cannot be used" in told
+        assert "✗" not in told
+
+
+def test_marks_say_how_many_rows_are_longer() -> None:
+    """Of 191 rows 35 are longer than 512, 9 than 1,024 and one than 2,048; that one is left off the axis."""
+    found = [FOUND.longer_than(mark) for mark in MARKS]
+
+    assert found == [35, 9, 1]
+    assert FOUND.longest == 9_000
+    assert FOUND.axis_end < 2_048
+    assert sum(FOUND.columns(50)) == len(FOUND.sizes) - 1
+    assert len(FOUND.columns(50)) <= 50
+    assert Spread("prompts", 0, ()).columns(10) == [0] * 2
+
+
+def test_of_many_rows_an_even_part_is_measured(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With room for five, of twelve prompts every third is measured, and all are counted."""
+    monkeypatch.setattr("workbench.lengths.MEASURED_ROWS", 5)
+    found = measure(bench, "prompts")
+
+    assert (found.rows, len(found.sizes)) == (12, 4)
+    assert measure(bench, "pairs").sizes == ()
 
 
 async def test_a_filter_asks_the_store_and_esc_shows_all_again(bench: Bench) -> None:

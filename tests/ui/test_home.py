@@ -11,10 +11,11 @@ from screens.app import BenchApp
 from screens.home import StageRow
 from screens.live import LiveScreen
 from tests.fake_worker import FakeWorker, make_job
-from tests.ui.conftest import SIZES, drawn, settle
+from tests.ui.conftest import SIZES, asked, drawn, settle
 from workbench.bench import Bench
-from workbench.events import Failed, Finished, Planned, Started, Step, Stopped
+from workbench.events import Completed, Failed, Finished, Planned, Started, Step, Stopped
 from workbench.job import BaseRef
+from workbench.records import NewPrompt, Origin
 
 
 def add_runs(bench: Bench) -> None:
@@ -99,3 +100,16 @@ async def test_l_shows_the_run_at_work_before_a_newer_one(bench: Bench) -> None:
 
         assert isinstance(app.screen, LiveScreen)
         assert app.screen.run_id == "0001"
+
+
+async def test_home_says_when_there_is_nothing_to_choose(empty_bench: Bench) -> None:
+    """Where all answers to a prompt are one text no prompt waits, and Home says why."""
+    [prompt] = empty_bench.store.add_prompts([NewPrompt(asked("hello"))])
+    rows = [Completed(prompt_id=prompt, n=n, text="the same") for n in range(2)]
+    empty_bench.store.add_completions("0001", Origin("bundled"), rows)
+    app = BenchApp(empty_bench)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+
+        assert "1 prompt has identical answers" in drawn(app)
+        assert "wait" not in drawn(app)

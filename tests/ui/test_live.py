@@ -168,3 +168,16 @@ def test_a_finished_run_looks_as_it_should(snap_compare: Any, bench: Bench, size
         await opened(pilot, run)
 
     assert snap_compare(BenchApp(bench), terminal_size=size, run_before=show)
+
+
+async def test_a_sampling_run_is_called_so_and_offers_no_fixed_prompts(bench: Bench) -> None:
+    """Its name says what it does, not which library does it; w is for runs that train."""
+    run = bench.runs.create(make_job(kind="sample", action="transformers"), {"prompts": []})
+    FakeWorker(run).sign_in().write(Started(), Planned(total_steps=2), Step(step=1, seconds=1.0)).leave(
+        Finished(step=2)
+    )
+    async with BenchApp(bench).run_test(size=(80, 24)) as pilot:
+        screen = await opened(pilot, run)
+        assert "0001 sampling" in drawn(pilot.app)
+        assert screen.check_action("show", ("watched",)) is False
+        assert screen.check_action("show", ("log",)) is True

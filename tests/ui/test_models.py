@@ -66,3 +66,18 @@ async def _add(pilot: Pilot[Any], text: str) -> None:
     pilot.app.screen.query_one("#models-ask").value = text  # type: ignore[attr-defined]
     await pilot.press("enter")
     await settle(pilot)
+
+
+async def test_what_is_known_of_a_base_can_be_read_to_its_end(bench: Bench) -> None:
+    """At 80×24 the text is longer than its panel: ctrl+f scrolls it on and ctrl+y back, the list keeping the cursor."""
+    app = BenchApp(bench)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await open_models(pilot)
+        assert app.screen.active_bindings["enter"].enabled
+        assert "comes with the workbench" not in drawn(app)
+        await pilot.press("ctrl+f")
+        await settle(pilot)
+        assert "comes with the workbench" in drawn(app)
+        await pilot.press("ctrl+y")
+        await settle(pilot)
+        assert "the project's base" in drawn(app)

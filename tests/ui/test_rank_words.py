@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from screens.app import BenchApp
@@ -15,7 +17,7 @@ from workbench.bench import Bench
 from workbench.events import Completed
 from workbench.next_step import progress_of
 from workbench.ranking import RankSession
-from workbench.records import NewPrompt, Origin
+from workbench.records import NewPrompt, Origin, Ranking
 
 
 async def test_an_empty_project_names_the_next_key(empty_bench: Bench, clock: Time) -> None:
@@ -108,3 +110,49 @@ async def test_t_opens_the_training_form_for_dpo(bench: Bench, clock: Time, monk
         assert "2 new pairs" in drawn(pilot.app)
         await press("t")
     assert asked_for == ["dpo"]
+
+
+async def test_word_counts_are_hidden_until_asked_for_and_then_remembered(bench: Bench, clock: Time) -> None:
+    """w shows how many words each answer has, also on the next prompt and in the next session; w hides them again."""
+    async with ranking(bench, clock) as (pilot, _, press):
+        assert " words" not in drawn(pilot.app)
+        await press("w")
+        assert drawn(pilot.app).count("8 words") == 2
+        await press("1")
+        assert drawn(pilot.app).count("8 words") == 2
+    async with ranking(bench, clock) as (pilot, _, press):
+        assert drawn(pilot.app).count("8 words") == 2
+        await press("w")
+        assert " words" not in drawn(pilot.app)
+
+
+async def test_longer_answers_that_win_too_often_are_told(tmp_path: Path, clock: Time) -> None:
+    """Twenty-five votes for the longer answer: a wide screen says so, in words."""
+    bench = Bench.create(tmp_path / "long")
+    ids = bench.store.add_prompts(NewPrompt(asked(f"question {n}")) for n in range(26))
+    rows = [Completed(prompt_id=i, n=n, text=f"answer to {i}" + " indeed" * n) for i in ids for n in range(2)]
+    bench.store.add_completions("0001", Origin("bundled"), rows)
+    for prompt in ids[:25]:
+        short, long = (completion.id for completion in bench.store.completions(prompt))
+        bench.store.add_ranking(Ranking(0, prompt, (short, long), ((long,), (short,)), "ranked"))
+    async with ranking(bench, clock, (200, 50)) as (pilot, _, _press):
+        await settle(pilot)
+        assert "the longer one chosen 100% of 25 (±20%)" in drawn(pilot.app)
+        assert "longer answers win more than by chance" in drawn(pilot.app)
+    bench.close()
+
+
+async def test_the_footer_offers_what_works_while_one_writes(kway: Bench, clock: Time) -> None:
+    """In a better answer enter is a line break and no vote: only its own keys are offered. A note names its own too."""
+    async with ranking(kway, clock) as (pilot, _, press):
+        assert "rest worse" in drawn(pilot.app).splitlines()[-1]
+        await press("e")
+        assert drawn(pilot.app).splitlines()[-1].split() == ["f1", "help", "^d", "keep", "esc", "leave"]
+        await press("escape", "n")
+        assert drawn(pilot.app).splitlines()[-1].split() == ["f1", "help", "⏎", "keep", "esc", "leave"]
+
+
+async def test_with_nothing_to_rank_nothing_is_offered_to_skip(empty_bench: Bench, clock: Time) -> None:
+    """Neither votes nor skip are in the footer of an empty queue."""
+    async with ranking(empty_bench, clock) as (pilot, _, _press):
+        assert drawn(pilot.app).splitlines()[-1].split() == ["?", "help", "u", "undo"]

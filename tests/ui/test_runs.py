@@ -65,6 +65,24 @@ async def test_every_run_has_a_row_with_its_state_in_words(bench: Bench, runs: l
         assert "r resumes it" in drawn(pilot.app)
 
 
+async def test_v_shows_the_runs_as_a_tree(bench: Bench, runs: list[Run]) -> None:
+    """Each run under the one it started from, the oldest first, its keys as in the list; v again is newest first."""
+    async with BenchApp(bench, "runs").run_test(size=(80, 24)) as pilot:
+        screen = await shown(pilot)
+        await pilot.press("v")
+        await pilot.pause()
+
+        rows = [line for line in drawn(pilot.app).splitlines() if "/40" in line]
+        assert [row.strip(" ▌")[:4] for row in rows] == ["0001", "0002", "0003"]
+        assert "╰─ dpo" in rows[1]
+        await pilot.press("g", "j")
+        assert screen.row is not None
+        assert screen.row.id == "0002"
+        await pilot.press("v")
+        await pilot.pause()
+        assert "╰─ dpo" not in drawn(pilot.app)
+
+
 async def test_filter_compare_and_open(bench: Bench, runs: list[Run]) -> None:
     """`/` narrows the list; two marked runs are compared setting by setting; enter opens the run."""
     async with BenchApp(bench, "runs").run_test(size=(200, 50)) as pilot:
@@ -166,3 +184,16 @@ async def test_stopping_a_queued_run_says_that_it_leaves_the_queue(bench: Bench)
         await pilot.press("x")
         await settle(pilot)
         assert "saves a checkpoint" in drawn(pilot.app)
+
+
+async def test_enter_is_offered_where_there_is_a_run_to_open(bench: Bench, empty_bench: Bench, runs: list[Run]) -> None:
+    """The footer says that enter opens; without runs it is greyed."""
+    async with BenchApp(bench, "runs").run_test(size=(80, 24)) as pilot:
+        screen = await shown(pilot)
+        assert "⏎ open" in drawn(pilot.app).splitlines()[-1]
+        assert screen.active_bindings["enter"].enabled
+    async with BenchApp(empty_bench, "runs").run_test(size=(80, 24)) as pilot:
+        screen = await shown(pilot)
+        await pilot.press("slash", "escape")
+        enter = screen.active_bindings.get("enter")
+        assert enter is None or not enter.enabled

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -54,7 +55,7 @@ async def test_a_wrong_value_is_a_sentence_at_once_and_is_not_taken(bench: Bench
         await settle(pilot)
 
         assert "* was 16" not in drawn(app)
-        assert "11 more with a" in drawn(app)
+        assert re.search(r"· [1-9][0-9]* more with a", drawn(app))
         await pilot.press("a")
         await settle(pilot)
 

@@ -17,7 +17,7 @@ from workbench.bases.weights import fingerprint
 from workbench.errors import BaseModelError
 from workbench.store import Store
 
-__all__ = ["Base", "download", "fingerprint", "installed", "remember_folder", "remembered_folders", "resolve"]
+__all__ = ["Base", "download", "find", "fingerprint", "installed", "remember_folder", "remembered_folders", "resolve"]
 
 BUNDLED = "bundled"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9_][\w.-]{0,95})?")
@@ -53,12 +53,17 @@ def _looks_like_text(folder: Path) -> bool:
 def resolve(spec: str) -> Base:
     """The base that a person named: 'bundled', a folder, or a hub id in the cache. A BaseModelError where there is
     none or it cannot be used."""
-    base = read_base(paths.BUNDLED_BASE, BUNDLED, BUNDLED) if spec == BUNDLED else _folder_or_cached(spec)
+    base = find(spec)
     if base.problems:
         raise BaseModelError(
             f"{base.name} cannot be used as a base: {base.problems[0]}", "Choose another: workbench models."
         )
     return base
+
+
+def find(spec: str) -> Base:
+    """The same with whatever is wrong with it; a BaseModelError where there is none."""
+    return read_base(paths.BUNDLED_BASE, BUNDLED, BUNDLED) if spec == BUNDLED else _folder_or_cached(spec)
 
 
 def _folder_or_cached(spec: str) -> Base:

@@ -6,7 +6,7 @@ warning what to do. It stays silent where there are too few steps to say anythin
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import log
 from typing import Literal
@@ -41,6 +41,16 @@ FALLS_NATS = 2.0
 """The chosen answers' log-probability must fall by so many nats to be worth a word."""
 
 
+PARTED = 0.02
+"""Rewards of KTO (beta times nats) this near each other are not told apart."""
+FALLS_A_TOKEN = 0.5
+"""Nats a token by which chosen answers may become less likely before it is worth a word."""
+REWARD_MOVES = 0.1
+"""A reward that has moved by less than this share of its spread has hardly moved."""
+MOSTLY_EVEN, MOSTLY_STOPS = 0.7, 0.5
+"""Shares of groups without a difference, and of answers that end by themselves, that are worth a word."""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """One sentence about a run, and how much it matters."""
@@ -51,7 +61,7 @@ class Verdict:
 
 def verdicts(live: Live, action: str) -> list[Verdict]:
     """What the curves say now, warnings first."""
-    found = [*_general(live), *(_dpo(live) if action == "dpo" else _loss(live))]
+    found = [*_general(live), *OWN.get(action, _loss)(live)]
     order: tuple[Level, ...] = ("warning", "good", "info")
     return sorted(found, key=lambda verdict: order.index(verdict.level))
 
@@ -140,19 +150,25 @@ def _chance(series: Series) -> float:
 
 
 def _dpo(live: Live) -> Iterator[Verdict]:
-    """DPO starts at ln 2 (model and reference agree) and learns by widening the margin of the chosen answers."""
+    """DPO starts at ln 2 (model and reference agree) and learns by widening the margin of the chosen answers.
+
+    Its other losses start elsewhere; the measurement before the first step says where.
+    """
     loss = _recent(live.metrics.get("loss", Series()))
     margin = _recent(live.metrics.get("reward_margin", Series()))
     accuracy = _recent(live.metrics.get("reward_accuracy", Series()))
     if loss is None:
         return
-    if abs(loss - LN2) < AT_LN2:
+    start = _measured_first(live)
+    begun = "ln 2" if start is None or abs(start - LN2) < AT_LN2 else f"its start, {start:.3f}"
+    start = LN2 if begun == "ln 2" or start is None else start
+    if abs(loss - start) < AT_LN2 * max(1.0, start):
         yield Verdict(
-            f"DPO is at ln 2 ({loss:.3f}): the model still says what its reference says, not learning yet.", "info"
+            f"DPO is at {begun} ({loss:.3f}): the model still says what its reference says, not learning yet.", "info"
         )
-    elif loss > LN2:
+    elif loss > start:
         yield Verdict(
-            f"DPO's loss ({loss:.3f}) is above ln 2: it prefers the rejected answers more than its reference did. "
+            f"DPO's loss ({loss:.3f}) is above {begun}: it prefers the rejected answers more than its reference did. "
             "Lower the learning rate, and check the pairs.",
             "warning",
         )
@@ -165,12 +181,89 @@ def _dpo(live: Live) -> Iterator[Verdict]:
     yield from _chosen(live)
 
 
+def _measured_first(live: Live) -> float | None:
+    """The held-out loss before the first step; None where it was not measured."""
+    held_out = live.evaluations.get("loss", Series())
+    known = len(held_out) > 0 and held_out.x[0] == 0 and bool(np.isfinite(held_out.y[0]))
+    return float(held_out.y[0]) if known else None
+
+
 def _chosen(live: Live) -> Iterator[Verdict]:
     ends = _ends(live.metrics.get("chosen_logp", Series()))
     if ends is not None and ends[0] - ends[1] > FALLS_NATS:
         yield Verdict(
             f"Chosen log-probability is falling ({ends[0]:.1f} → {ends[1]:.1f}): both answers become less likely. "
-            "A higher beta or fewer steps keeps the model nearer to its start.",
+            "A higher beta or fewer steps keeps the model nearer to its start, and an anchor of 0.2 holds them up.",
+            "warning",
+        )
+
+
+def _kto(live: Live) -> Iterator[Verdict]:
+    """KTO starts with good and bad answers alike and learns by parting them."""
+    good = _recent(live.metrics.get("chosen_reward", Series()))
+    bad = _recent(live.metrics.get("rejected_reward", Series()))
+    if good is None or bad is None:
+        return
+    if abs(good - bad) < PARTED:
+        yield Verdict(
+            f"Good and bad answers are as likely as at the start (rewards {good:.2f} and {bad:.2f}): not learning yet.",
+            "info",
+        )
+    elif good < bad:
+        yield Verdict(
+            f"Bad answers gain on good ones (rewards {bad:.2f} and {good:.2f}). Lower the learning rate, and check "
+            "the votes.",
+            "warning",
+        )
+    else:
+        yield Verdict(f"Learning: good answers are ahead of bad ones by {good - bad:.2f}.", "good")
+    if good < -PARTED and good > bad:
+        yield Verdict(
+            f"Good answers become less likely too (reward {good:.2f}): it learns by forgetting. A higher beta or a "
+            "lower rate keeps the model nearer to its start.",
+            "warning",
+        )
+
+
+def _without_reference(live: Live) -> Iterator[Verdict]:
+    """SimPO and ORPO: told apart or not, and what nothing holds back. Log-probabilities are means over tokens."""
+    accuracy = _recent(live.metrics.get("reward_accuracy", Series()))
+    if accuracy is not None:
+        level: Level = "good" if accuracy > 0.5 else "info"
+        yield Verdict(f"The chosen answer is the likelier one in {accuracy:.0%} of pairs.", level)
+    ends = _ends(live.metrics.get("chosen_logp", Series()))
+    if ends is not None and ends[0] - ends[1] > FALLS_A_TOKEN:
+        yield Verdict(
+            f"Chosen answers become less likely ({ends[0]:.2f} → {ends[1]:.2f} nats a token), and no reference holds "
+            "the model back. Read the samples; lower the rate, or set an anchor.",
+            "warning",
+        )
+
+
+def _groups(live: Live) -> Iterator[Verdict]:
+    """RLOO and GRPO: what answers are worth, and whether there is anything left to learn from a group."""
+    ends = _ends(live.metrics.get("reward", Series()))
+    if ends is None:
+        return
+    gained, spread = ends[1] - ends[0], _recent(live.metrics.get("reward_std", Series())) or 0.0
+    if abs(gained) <= REWARD_MOVES * spread:
+        yield Verdict(f"The reward has hardly moved ({ends[0]:.2f} → {ends[1]:.2f}): not learning yet.", "info")
+    elif gained < 0:
+        yield Verdict(f"The reward falls: {ends[0]:.2f} → {ends[1]:.2f}. The learning rate is too high.", "warning")
+    else:
+        yield Verdict(f"Learning: reward {ends[0]:.2f} → {ends[1]:.2f}.", "good")
+    even = _recent(live.metrics.get("even_groups", Series()))
+    if even is not None and even > MOSTLY_EVEN:
+        yield Verdict(
+            f"In {even:.0%} of the groups every answer is worth the same, so most steps teach nothing: harder prompts, "
+            "a higher temperature or a finer reward would. Or it is done.",
+            "info",
+        )
+    stopped = _recent(live.metrics.get("stopped", Series()))
+    if stopped is not None and stopped < MOSTLY_STOPS:
+        yield Verdict(
+            f"Only {stopped:.0%} of the answers end by themselves; the others are judged where they were cut. Raise "
+            "max_tokens, or reward brevity.",
             "warning",
         )
 
@@ -197,3 +290,14 @@ def _ends(series: Series) -> tuple[float, float] | None:
 def _end_size(values: int) -> int:
     """How many values the mean at either end is of."""
     return max(5, values // 10)
+
+
+OWN: dict[str, Callable[[Live], Iterator[Verdict]]] = {
+    "dpo": _dpo,
+    "kto": _kto,
+    "orpo": _without_reference,
+    "simpo": _without_reference,
+    "rloo": _groups,
+    "grpo": _groups,
+}
+"""What a method's own curves say; the others lower a loss."""

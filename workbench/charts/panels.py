@@ -32,6 +32,11 @@ SAMPLING = (
     Panel("Tokens a second", ("tokens_per_second",)),
     Panel("Memory, GiB", ("memory",)),
 )
+SCORING = (
+    Panel("Reward", ("reward_mean", "reward_spread")),
+    Panel("Completions a second", ("completions_per_second",)),
+    Panel("Memory, GiB", ("memory",)),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +52,8 @@ def panels(job: Job) -> tuple[Panel, ...]:
     """A job's charts in the order they matter. An export has none."""
     if job.kind == "sample":
         return SAMPLING
+    if job.kind == "score":
+        return SCORING
     if job.kind == "export":
         return ()
     try:

@@ -340,8 +340,8 @@ def _apart(ends: Sequence[End], height: int) -> list[End]:
 
 
 def _x_ticks(x0: float, x1: float, width: int) -> tuple[Tick, ...]:
-    """Round numbers under the plot; a label that would touch its neighbour is left out."""
-    values = [v for v in nice_ticks(x0, x1, max(2, min(5, width // 12))) if x0 <= v <= x1]
+    """Round numbers of steps under the plot; a label that would touch its neighbour is left out."""
+    values = [v for v in nice_ticks(x0, x1, max(2, min(5, width // 12))) if x0 <= v <= x1 and v.is_integer()]
     ticks: list[Tick] = []
     for value, text in zip(values, [number(v) for v in values], strict=True):
         cell = min(int((value - x0) / (x1 - x0) * (width - 1)), width - len(text))
@@ -350,14 +350,10 @@ def _x_ticks(x0: float, x1: float, width: int) -> tuple[Tick, ...]:
     return tuple(ticks)
 
 
-def characters(dots: NDArray[np.uint8], ascii_only: bool = False) -> list[str]:
-    """Rows of text for dot patterns: braille, or by density ` .:*#` where a terminal has none."""
-    if not ascii_only:
-        codes = np.where(dots > 0, dots.astype(np.uint32) + 0x2800, 0x20).astype("<u4")
-        return [row.tobytes().decode("utf-32-le") for row in codes]
-    density = np.unpackbits(dots[..., None], axis=-1).sum(axis=-1)
-    table = np.array([ord(c) for c in " ..::**##"], dtype="<u4")
-    return [row.tobytes().decode("utf-32-le") for row in table[density]]
+def characters(dots: NDArray[np.uint8]) -> list[str]:
+    """Rows of braille for dot patterns."""
+    codes = np.where(dots > 0, dots.astype(np.uint32) + 0x2800, 0x20).astype("<u4")
+    return [row.tobytes().decode("utf-32-le") for row in codes]
 
 
 def owners_of_runs(owner: NDArray[np.int8]) -> list[list[int]]:

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from workbench import paths
-from workbench.errors import DiskFullError, ProjectError, RunError
+from workbench.errors import DiskFullError, InputError, ProjectError, RunError
 from workbench.output import Output
 
 if TYPE_CHECKING:
     from workbench.bench import Bench
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout; words go to stderr.")]
+
+
 Project = Annotated[
     Path | None,
     typer.Option(
@@ -30,6 +32,13 @@ RunName = Annotated[
     str, typer.Argument(metavar="RUN", help="The run's number as `workbench runs` lists it, or `last`.")
 ]
 Detach = Annotated[bool, typer.Option("--detach", help="Return at once; the run goes on by itself.")]
+
+
+def named_folder(text: str) -> Path:
+    """A folder as a person names it. An empty name, as an unset shell variable leaves it, is not the current folder."""
+    if not text.strip():
+        raise InputError("The folder has no name.", "Give it one, or . for the current folder.")
+    return Path(text)
 
 
 def find_project(folder: Path | None) -> Path:

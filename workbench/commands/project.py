@@ -13,13 +13,16 @@ from typing import Annotated, Any
 
 import typer
 
-from workbench.commands.options import AsJson
+from workbench.commands.options import AsJson, named_folder
 from workbench.errors import ProjectError, ResourceError
 from workbench.output import Output, seconds_in_words
 
 
 def new(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that does not exist yet, or is empty.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="DIR", help="A folder that does not exist yet, or is empty.", parser=named_folder),
+    ],
     demo: Annotated[
         bool, typer.Option("--demo", help="Bring the demo's data along, to try everything at once.")
     ] = False,
@@ -66,13 +69,15 @@ def doctor(
 
 def demo(
     keep: Annotated[
-        Path | None, typer.Option("--keep", metavar="DIR", help="Keep the demo's project in this new folder.")
+        Path | None,
+        typer.Option("--keep", metavar="DIR", help="Keep the demo's project in this new folder.", parser=named_folder),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run the whole loop on the bundled base by itself.
 
-    SFT, sample, rank, DPO, export, each stage measured. A rule judges in your place, and the report says so.
+    SFT, sample, rank, DPO, a reward model, PPO, export, each stage measured. A rule judges in your place, and the
+    report says so.
 
     Takes some minutes on two cores and leaves nothing behind unless you say --keep.
     """
@@ -92,7 +97,9 @@ def demo(
 
 def demo_in_words(stages: dict[str, dict[str, Any]]) -> list[str]:
     """The demo's report, a line a stage."""
-    sft, sample, rank, dpo, export = (stages[name] for name in ("sft", "sample", "rank", "dpo", "export"))
+    sft, sample, rank, dpo, reward, ppo, export = (
+        stages[name] for name in ("sft", "sample", "rank", "dpo", "reward", "ppo", "export")
+    )
     checks = [
         f"  {kind}: {agreement:.2%} of greedy tokens agree, mean KL {export['mean_kl'][kind]:.2g} nats, "
         f"{export['files'][kind]}"
@@ -104,6 +111,9 @@ def demo_in_words(stages: dict[str, dict[str, Any]]) -> list[str]:
         f"sample  {sample['completions']} completions ({sample['seconds']:.0f} s)",
         f"rank    {rank['pairs']} pairs, judged by {rank['judge']}: a rule stood in a person's place",
         f"dpo     better than sft on {dpo['win_rate']:.0%} of held-out prompts, by that rule ({dpo['seconds']:.0f} s)",
+        f"reward  tells {reward['pair_accuracy']:.0%} of held-out pairs apart ({reward['seconds']:.0f} s)",
+        f"ppo     the rule's score {ppo['score_before']:.2f} before, {ppo['score_after']:.2f} after, "
+        f"KL {ppo['kl']:.1f} nats, {ppo['episodes_per_second']:.1f} answers a second ({ppo['seconds']:.0f} s)",
         f"export  {', '.join(export['files'])} ({export['seconds']:.0f} s)",
         *checks,
     ]

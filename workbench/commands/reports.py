@@ -10,6 +10,8 @@ from workbench.commands.options import take_in
 from workbench.output import Output, seconds_in_words
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from workbench.bench import Bench
     from workbench.live import Follower
     from workbench.runs import Run
@@ -55,7 +57,7 @@ def follow(bench: Bench, run: Run, output: Output) -> Follower:
 
 
 def _say_how_to_return(run: Run, output: Output) -> None:
-    what = {"train": "training", "sample": "sampling", "export": "the export"}[run.job.kind]
+    what = {"train": "training", "sample": "sampling", "score": "judging", "export": "the export"}[run.job.kind]
     output.say(f"{what} continues: workbench watch {run.id}; workbench stop {run.id}")
 
 
@@ -111,8 +113,8 @@ def seconds_of(run: Run, follower: Follower) -> float:
     return round(max(0.0, last - run.job.created), 1) if last else 0.0
 
 
-def tell(run: Run, follower: Follower, output: Output, *next_steps: str) -> None:
-    """The run's end in words and as the document."""
+def tell(run: Run, follower: Follower, output: Output, *next_steps: str, more: Mapping[str, Any] | None = None) -> None:
+    """The run's end in words and as the document, `more` facts added to the latter."""
     from workbench.runs.following import in_words
 
     told = outcome(run, follower)
@@ -122,7 +124,7 @@ def tell(run: Run, follower: Follower, output: Output, *next_steps: str) -> None
             output.show(f"  {label}: {in_words(figures)}")
     for step in next_steps:
         output.show(f"  {step}")
-    output.document(told)
+    output.document({**told, **(more or {})})
 
 
 def export_lines(follower: Follower) -> list[str]:

@@ -44,6 +44,12 @@ def sample(
     seed: Annotated[
         int | None, typer.Option("--seed", metavar="N", help="The same seed gives the same completions.")
     ] = None,
+    tags: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tag", metavar="NAME=VALUE", help="Ask a run trained with tags for such answers; several times."
+        ),
+    ] = None,
     changes: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any other setting of the sampler.")
     ] = None,
@@ -55,7 +61,14 @@ def sample(
     from workbench import orders
     from workbench.fields import parse_assignments
 
-    named = {"n": count, "temperature": temperature, "top_p": top_p, "max_tokens": max_tokens, "seed": seed}
+    named: dict[str, Any] = {
+        "n": count,
+        "temperature": temperature,
+        "top_p": top_p,
+        "max_tokens": max_tokens,
+        "seed": seed,
+    }
+    named["tags"] = ", ".join(tags) if tags else None
     settled: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
     output = Output(as_json)
     with opened(project) as bench:
@@ -77,6 +90,14 @@ def pairs(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write here. Default: stdout.")
     ] = None,
+    judges: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--judge",
+            metavar="NAME",
+            help="Only pairs by person, import, rule or reward:RUN. Default: all but the last.",
+        ),
+    ] = None,
     project: Project = None,
     as_json: AsJson = False,
 ) -> None:
@@ -88,9 +109,10 @@ def pairs(
 
     output = Output(as_json)
     with opened(project) as bench:
-        found: list[Pair] = orders.pairs(bench)
+        found: list[Pair] = orders.pairs(bench, ", ".join(judges or []))
     if not found:
-        raise InputError("There are no preference pairs yet.", "Rank some completions first: workbench rank")
+        named = f" by {', '.join(judges)}" if judges else ""
+        raise InputError(f"There are no preference pairs{named} yet.", "Rank some completions first: workbench rank")
     rows = examples.dpo_rows(found)
     if out is None:
         output.document({"count": len(rows), "pairs": rows})

@@ -9,11 +9,11 @@ import typer
 
 from workbench.commands import reports
 from workbench.commands.options import AsJson, Detach, Project, RunName, opened, trained_run
+from workbench.methods.shared import SOFT
 from workbench.output import Output, seconds_in_words
+from workbench.runs.lineage import tree
 
-MethodName = Annotated[
-    str, typer.Argument(metavar="METHOD", help="sft: imitate demonstrations. dpo: prefer what was ranked better.")
-]
+MethodName = Annotated[str, typer.Argument(metavar="METHOD", help="How to train; below is what each is for.")]
 
 
 def train(
@@ -46,7 +46,7 @@ def train(
 
     Ctrl-C stops following, never the training.
     """
-    from workbench import orders
+    from workbench import orders, tuning
     from workbench.fields import parse_assignments
 
     output = Output(as_json)
@@ -62,6 +62,8 @@ def train(
         )
         held = ", ".join(f"{count} {what}" for what, count in run.job.counts.items())
         output.say(f"{run.title}: preset {run.job.preset}, base {run.job.base.name}, {held}.")
+        counted = orders.trained(bench, method, run.job.settings, run.job.parent, run.job.checkpoint)
+        output.say(f"{run.job.settings['how']}: {tuning.in_words(*counted)}.")
         follower = reports.start(bench, run, output, detach=detach)
         if follower is not None:
             reports.tell(
@@ -69,11 +71,15 @@ def train(
                 follower,
                 output,
                 f"Try it: workbench chat {run.id}",
-                f"Keep it: workbench export {run.id} --to gguf",
+                *([] if run.job.settings["how"] in SOFT else [f"Keep it: workbench export {run.id} --to gguf"]),
             )
 
 
-def runs(project: Project = None, as_json: AsJson = False) -> None:
+def runs(
+    as_tree: Annotated[bool, typer.Option("--tree", help="Show each under the run that it started from.")] = False,
+    project: Project = None,
+    as_json: AsJson = False,
+) -> None:
     """List the project's runs: training, sampling and exports."""
     output = Output(as_json)
     with opened(project) as bench:
@@ -85,9 +91,13 @@ def runs(project: Project = None, as_json: AsJson = False) -> None:
         if not found and not ids:
             output.show("No runs yet. Start one: workbench train sft")
             return
+        branches = {run.id: "" for run in found}
+        if as_tree:
+            branches = {node.job.run: node.branch for node in tree([run.job for run in found])}
+        by_id = {run.id: run for run in found}
         rows = [
             (
-                run.id,
+                branches[run.id] + run.id,
                 run.job.action,
                 f"{status.glyph} {status.state}",
                 f"{status.step}/{status.total_steps}" if status.total_steps else str(status.step),
@@ -95,7 +105,7 @@ def runs(project: Project = None, as_json: AsJson = False) -> None:
                 seconds_in_words(time.time() - run.job.created) + " ago",
                 run.job.name,
             )
-            for run in found
+            for run in map(by_id.__getitem__, branches)
             for status in [run.status()]
         ]
         output.table(("run", "what", "state", "step", "from", "ordered", "name"), rows)

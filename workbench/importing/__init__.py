@@ -16,10 +16,12 @@ from typing import Any
 from workbench import formats
 from workbench.containers import RawRow, open_rows
 from workbench.errors import FormatError, ProjectError
-from workbench.formats import BadRow, Layout, Parsed
+from workbench.formats import BadRow, Layout, Parsed, Ranked
 from workbench.importing.survey import Survey, survey
 from workbench.records import Conversation, ImportReport, NewPrompt, Split
 from workbench.store import Store
+from workbench.store.texts import ImportedRanking
+from workbench.tags import tags_of
 
 SAMPLE_ROWS = 200
 """Rows looked at to guess the layout and to show on the Data screen."""
@@ -101,7 +103,8 @@ def _parsed(layout: Layout, value: Any) -> Parsed | str:
     if table is None:
         return "it is not a table of named values"
     try:
-        return layout.parse(table)
+        parsed = layout.parse(table)
+        return dataclasses.replace(parsed, tags=tags_of(table)) if parsed.demonstrations else parsed
     except BadRow as bad:
         return str(bad)
 
@@ -189,7 +192,8 @@ def import_file(
         runner_up=guess.runner_up.name if guess and guess.runner_up else "",
         sha256=file.sha256,
     )
-    return store.add_import(report, content.prompts, list(content.answers), list(content.preferences))
+    pairs = list(content.preferences)
+    return store.add_import(report, content.prompts, content.tagged_answers, pairs, content.rankings)
 
 
 def _refusal(path: Path, layout: Layout, rejected: list[tuple[int, str]], rows: int, other_layout: str) -> FormatError:
@@ -209,8 +213,18 @@ class _Content:
     """Rows in the form the store takes: every prompt, answer and pair once, the latter two by their prompt's index."""
 
     prompts: list[NewPrompt] = field(default_factory=list)
-    answers: dict[tuple[int, str], None] = field(default_factory=dict)
+    answers: dict[tuple[int, str], tuple[tuple[str, str], ...]] = field(default_factory=dict)
+    """Of each answer its tags; of one that comes twice the first that it has."""
     preferences: dict[tuple[int, str, str], None] = field(default_factory=dict)
+    ranked: dict[tuple[int, Ranked], None] = field(default_factory=dict)
+
+    @property
+    def rankings(self) -> list[ImportedRanking]:
+        return [(place, ranked.answers, ranked.tiers, ranked.bad) for place, ranked in self.ranked]
+
+    @property
+    def tagged_answers(self) -> list[tuple[int, str, tuple[tuple[str, str], ...]]]:
+        return [(*answer, tags) for answer, tags in self.answers.items()]
 
 
 def _content(rows: Iterable[Parsed], split: Split) -> _Content:
@@ -224,8 +238,11 @@ def _content(rows: Iterable[Parsed], split: Split) -> _Content:
         return places[prompt.turns]
 
     for row in rows:
-        content.answers.update(((place(prompt), text), None) for prompt, text in row.demonstrations)
+        for prompt, text in row.demonstrations:
+            key = (place(prompt), text)
+            content.answers[key] = content.answers.get(key) or row.tags
         content.preferences.update(((place(p), chosen, rejected), None) for p, chosen, rejected in row.preferences)
+        content.ranked.update(((place(ranked.prompt), ranked), None) for ranked in row.rankings)
         for prompt in row.prompts:
             place(prompt)
     return content

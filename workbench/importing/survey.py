@@ -34,6 +34,7 @@ class Survey:
     rows: int = 0
     demonstrations: int = 0
     preferences: int = 0
+    rankings: int = 0
     prompts: int = 0
     lengths: Histogram = Histogram()
     """Prompt and answer (of a pair the longer one) together, as the model reads them."""
@@ -59,11 +60,12 @@ def survey(rows: Iterable[Parsed], *, tokens: Callable[[str], int] | None = None
         rows=len(rows),
         demonstrations=sum(len(row.demonstrations) for row in rows),
         preferences=sum(len(row.preferences) for row in rows),
+        rankings=sum(len(row.rankings) for row in rows),
         prompts=sum(len(row.prompts) for row in rows),
         lengths=histogram(lengths, "tokens" if tokens else "characters"),
         duplicates=len(examples) - len(names),
         cut_share=cut,
-        chosen_longer_share=_longer_share([pair for row in rows for pair in row.preferences]),
+        chosen_longer_share=_longer_share([pair for row in rows for pair in (*row.preferences, *_extremes(row))]),
     )
     return _with_warnings(figures)
 
@@ -72,7 +74,17 @@ def _examples(row: Parsed) -> list[tuple[str, ...]]:
     """Each example's texts: the prompt, then its answer or both sides."""
     found: list[tuple[str, ...]] = [(_text(prompt.turns), answer) for prompt, answer in row.demonstrations]
     found += [(_text(prompt.turns), chosen, rejected) for prompt, chosen, rejected in row.preferences]
+    found += [(_text(ranked.prompt.turns), *ranked.answers) for ranked in row.rankings]
     return [*found, *((_text(prompt.turns),) for prompt in row.prompts)]
+
+
+def _extremes(row: Parsed) -> list[tuple[object, str, str]]:
+    """The best and the worst answer of each ranking that has both, as a pair."""
+    return [
+        (ranked.prompt, ranked.answers[ranked.tiers[0][0]], ranked.answers[ranked.tiers[-1][-1]])
+        for ranked in row.rankings
+        if len(ranked.tiers) > 1
+    ]
 
 
 def _text(turns: Conversation) -> str:
@@ -106,7 +118,7 @@ def _with_warnings(figures: Survey) -> Survey:
     if figures.cut_share:
         told.append(f"{figures.cut_share:.0%} of the examples are longer than the limit and will be cut.")
     share = figures.chosen_longer_share
-    if share is not None and figures.preferences >= FEWEST_PAIRS_WARNED:
+    if share is not None and figures.preferences + figures.rankings >= FEWEST_PAIRS_WARNED:
         if share >= LONGER_SHARE_WARNED:
             told.append(f"The longer answer wins in {share:.0%} of the pairs: the model will learn to be long.")
         elif share <= 1 - LONGER_SHARE_WARNED:

@@ -6,11 +6,11 @@ libraries itself, because it runs in the worker. Importing a method file does no
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from workbench.fields import Field, Value
-from workbench.methods.shared import SHARED
+from workbench.methods.shared import ADAPTERS, SHARED, WHOLE
 from workbench.registry import Registry
 
 __all__ = ["SHARED", "Method", "Panel", "all_methods", "get", "module"]
@@ -45,11 +45,21 @@ class Method:
     """Shared fields whose default differs for this method (DPO wants a smaller rate than SFT)."""
     makes: Makes = "policy"
     """A policy writes answers; a reward model scores them, and can be neither sampled nor exported."""
+    hows: tuple[str, ...] = ADAPTERS + WHOLE
+    """The ways of tuning that are sound for it; another is refused when a run is ordered."""
+    why_hows: str = "Its steps need an adapter, or the base's own weights; SFT, DPO and KTO tune prefixes and prompts."
+    """The hint of that refusal."""
 
     @property
     def all_fields(self) -> tuple[Field, ...]:
-        """The shared fields, then the method's own."""
-        return SHARED + self.fields
+        """The shared fields, those ways of tuning left out that are not sound, then the method's own."""
+        shared = (
+            replace(f, choices=tuple(how for how in f.choices if how in self.hows), why_fewer=self.why_hows)
+            if f.name == "how"
+            else f
+            for f in SHARED
+        )
+        return (*shared, *self.fields)
 
 
 REGISTRY: Registry[Method] = Registry(__name__, "METHOD", "training method")

@@ -5,6 +5,12 @@ rejected))). The reference is the run's starting weights: the adapter switched o
 a frozen copy of the starting adapter otherwise, log-probabilities worked out beforehand where whole weights are
 tuned. So the first loss is known (ln 2), and a run whose first loss differs ends before it has trained on nonsense.
 Departures from TRL: rows come as tokens from `workbench.tokens`.
+
+Of TRL 1.16's losses these are left out: aot and aot_unpaired (they sort within the micro-batch, whose size follows the
+memory: of one row they are the sigmoid); bco_pair (without the reward shift that makes it BCO; KTO does the same better
+founded); exo_pair (its target is log 0 for a plain ranking, so what is put in its place decides more than the
+ranking); discopop (found by search on one model, and bends the wrong way round 0, where every pair starts). TRL no
+longer smooths the sigmoid's labels (cDPO): `robust` is the unbiased form of the same idea (Chowdhury et al. 2024).
 """
 
 from __future__ import annotations
@@ -15,6 +21,8 @@ from typing import TYPE_CHECKING, Any
 from workbench.errors import SettingError, StartingPointError
 from workbench.fields import Field, Value
 from workbench.methods import Method, Panel
+from workbench.methods.reference import beta_field, precompute_field, precomputes
+from workbench.methods.shared import HOW, JUDGES
 
 if TYPE_CHECKING:
     from workbench.events import Metrics
@@ -23,29 +31,38 @@ if TYPE_CHECKING:
 STARTING_TOLERANCE = 1e-3
 """How far the first loss may be from its known value: fp32 arithmetic strays by 1e-6, a wrong reference by 1e-1."""
 
+LOSSES = (
+    "sigmoid",
+    "sigmoid_norm",
+    "robust",
+    "ipo",
+    "hinge",
+    "apo_zero",
+    "apo_down",
+    "nca_pair",
+    "sppo_hard",
+)
+
+PER_TOKEN = ("sigmoid_norm", "ipo")
+"""Losses that divide by the answers' lengths themselves."""
+
 METHOD = Method(
     name="dpo",
     label="Preference optimisation (DPO)",
     summary="Teaches taste from rankings: choose it after SFT, when you have ranked some hundred answers or more.",
     needs="pairs",
+    hows=HOW,
     fields=(
-        Field(
-            "beta",
-            0.1,
-            "Beta",
-            "How closely the model keeps to its starting point. 0.01 lets it go far, 0.5 hardly moves it.",
-            low=1e-4,
-            high=10,
-            group="dpo",
-        ),
+        beta_field("dpo"),
         Field(
             "loss_type",
             "sigmoid",
             "Loss",
             "sigmoid: DPO as published. sigmoid_norm: the same per token, against length creep. robust: for rankings "
             "with mistakes in them. ipo: does not push on once a pair is won. hinge: stops at a margin. apo_zero, "
-            "apo_down: for chosen answers better, or worse, than the model's own. nca_pair: holds the chosen likely.",
-            choices=("sigmoid", "sigmoid_norm", "robust", "ipo", "hinge", "apo_zero", "apo_down", "nca_pair"),
+            "apo_down: for chosen answers better, or worse, than the model's own. nca_pair: holds the chosen likely. "
+            "sppo_hard: moves both to a fixed distance; for answers that the model itself wrote.",
+            choices=LOSSES,
             group="dpo",
             advanced=True,
         ),
@@ -60,13 +77,29 @@ METHOD = Method(
             advanced=True,
         ),
         Field(
-            "precompute_reference",
-            False,
-            "Reference beforehand",
-            "Works out the reference's probabilities once, before the loop: each step saves a pass, the start takes "
-            "longer. Worth it from two epochs on. Always on where whole weights are tuned.",
+            "length_weight",
+            1.0,
+            "Weight of excess length",
+            "How much the tokens count that the longer answer of a pair has beyond the shorter one. Below 1 a longer "
+            "answer wins less by its length (LD-DPO, Liu et al. 2024); 0.5 is a good first try.",
+            low=0.0,
+            high=1.0,
             group="dpo",
+            advanced=True,
         ),
+        Field(
+            "anchor",
+            0.0,
+            "Anchor on the chosen",
+            "Adds so much of the chosen answers' own SFT loss, so that they stay likely (RPO, Pang et al. 2024). Try "
+            "0.2 when the screen says that the chosen log-probability falls. 0: plain DPO.",
+            low=0.0,
+            high=10.0,
+            group="dpo",
+            advanced=True,
+        ),
+        precompute_field("dpo"),
+        JUDGES,
     ),
     panels=(
         Panel("Loss", ("loss",)),
@@ -86,6 +119,7 @@ def starting_loss(loss_type: str, beta: float) -> float:
         "apo_zero": 1.0,
         "apo_down": 1.0,
         "nca_pair": 2 * math.log(2),
+        "sppo_hard": 2 * (1 / (2 * beta)) ** 2,
     }
     return known.get(loss_type, math.log(2))
 
@@ -108,6 +142,11 @@ def check_settings(settings: dict[str, Value]) -> None:
             f"label_smoothing has no effect on the {settings['loss_type']} loss.",
             "Set loss_type=robust, or leave it at 0.",
         )
+    if float(settings.get("length_weight", 1.0)) < 1 and settings["loss_type"] in PER_TOKEN:
+        raise SettingError(
+            f"The {settings['loss_type']} loss divides by the length already; length_weight would correct it twice.",
+            "Leave length_weight at 1, or set loss_type=sigmoid.",
+        )
 
 
 def train(context: RunContext) -> Metrics:
@@ -120,7 +159,9 @@ def train(context: RunContext) -> Metrics:
     settings = context.job.settings
     check_settings(settings)
     loss_type, beta = str(settings["loss_type"]), float(settings["beta"])
-    precompute = bool(settings["precompute_reference"]) or settings["how"] in ("full", "last_layers")
+    # Runs ordered before there were these two are resumed without them.
+    anchor, length_weight = float(settings.get("anchor", 0.0)), float(settings.get("length_weight", 1.0))
+    precompute = precomputes(settings)
 
     def build(start: Any, arguments: dict[str, Any], rows: Any, held_out: Any) -> Any:
         if precompute:
@@ -134,7 +175,9 @@ def train(context: RunContext) -> Metrics:
             args=DPOConfig(
                 **arguments,
                 beta=beta,
-                loss_type=[loss_type],
+                loss_type=[loss_type, "sft"] if anchor else [loss_type],
+                loss_weights=[1.0, anchor] if anchor else None,
+                ld_alpha=length_weight if length_weight < 1 else None,
                 label_smoothing=float(settings["label_smoothing"]),
                 precompute_ref_log_probs=precompute,
                 max_length=None,
@@ -142,6 +185,9 @@ def train(context: RunContext) -> Metrics:
         )
 
     def check_start(trainer: Any) -> None:
+        weights = list(trainer.loss_weights)
+        trainer.loss_weights = [1.0, 0.0][: len(weights)]  # the anchor's own loss is not known beforehand
         check_starting_point(starting_point.first_loss(trainer), loss_type, beta)
+        trainer.loss_weights = weights
 
     return training.run(context, training.Recipe(build, data.dpo_row, check_start))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.fields import Field
 from workbench.methods import Method, Panel
+from workbench.methods.shared import HOW
 
 if TYPE_CHECKING:
     from workbench.events import Metrics
@@ -21,6 +22,7 @@ METHOD = Method(
     label="Supervised fine-tuning",
     summary="Teaches answers by example: choose it first, when you have demonstrations of what to say.",
     needs="demonstrations",
+    hows=HOW,
     fields=(
         Field(
             "loss_type",
@@ -29,6 +31,24 @@ METHOD = Method(
             "nll: every token of the answer counts the same. dft: tokens the model already finds likely count more, "
             "which forgets less (Wu et al. 2025).",
             choices=("nll", "dft"),
+            group="sft",
+            advanced=True,
+        ),
+        Field(
+            "tags",
+            "",
+            "Tags",
+            "Tags of the demonstrations that the model is told, such as quality,topic: it learns to answer by them and "
+            "can then be asked with quality=high. Each stands as [quality: high] before the question. Empty: none.",
+            group="sft",
+        ),
+        Field(
+            "untagged",
+            0.1,
+            "Share without tags",
+            "With tags: how many of the rows go without, so that the model answers questions without tags too.",
+            low=0.0,
+            high=1.0,
             group="sft",
             advanced=True,
         ),

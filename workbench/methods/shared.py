@@ -5,9 +5,27 @@ A field's help is what the person reads in the form, so it says what the value c
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from workbench.fields import Field
 
-HOW = ("qlora", "lora", "last_layers", "full")
+ADAPTERS = ("qlora", "lora")
+SOFT = ("prefix", "prompt")
+"""Ways that tune no weight of the base but numbers put before the text (`workbench.worker.soft_prompt`)."""
+WHOLE = ("head_only", "last_layers", "full")
+"""Ways that tune weights of the base itself: no adapter can be switched off to have the reference."""
+
+HOW = (*ADAPTERS, *SOFT, *WHOLE)
+
+RATE_FACTORS = {"prefix": 100.0, "prompt": 50.0}
+"""How many times an adapter's rate suits a way of tuning: of 10 to 300 these learnt fastest on the demo."""
+
+
+def in_four_bits(settings: Mapping[str, Any]) -> bool:
+    """Whether the base is held as NF4 while it is tuned."""
+    return settings["how"] == "qlora" or (settings["how"] in SOFT and settings["bits"] == "4")
+
 
 SHARED: tuple[Field, ...] = (
     Field(
@@ -15,6 +33,8 @@ SHARED: tuple[Field, ...] = (
         "qlora",
         "How to tune",
         "qlora: a small adapter on a 4-bit base, least memory. lora: the same on a 16-bit base. "
+        "prefix: keys and values put before the text in every layer; prompt: as many words put before it, the least "
+        "there is to train; neither can be merged. head_only: the output head alone. "
         "last_layers: the last blocks and the head themselves. full: every weight, needs many times the memory.",
         choices=HOW,
         group="model",
@@ -52,6 +72,43 @@ SHARED: tuple[Field, ...] = (
         "all-linear",
         "LoRA targets",
         "Which layers get an adapter: all-linear, or names such as q_proj,v_proj.",
+        group="model",
+        advanced=True,
+    ),
+    Field(
+        "rslora",
+        False,
+        "Rank-stabilised",
+        "Scales the adapter by alpha / √rank, so that ranks of 64 and more are not held back (Kalajdzievski 2023).",
+        group="model",
+        advanced=True,
+    ),
+    Field(
+        "dora",
+        False,
+        "DoRA",
+        "Tunes each weight's length apart from its direction (Liu et al. 2024): closer to full tuning, about twice "
+        "as slow.",
+        group="model",
+        advanced=True,
+    ),
+    Field(
+        "virtual_tokens",
+        16,
+        "Virtual tokens",
+        "With prefix and prompt: how many are put before the text. Each takes a token of the context.",
+        low=1,
+        high=1024,
+        unit="tokens",
+        group="model",
+        advanced=True,
+    ),
+    Field(
+        "bits",
+        "4",
+        "Bits of the base",
+        "With prefix and prompt: 4 holds the base as NF4, like qlora; 16 as it is, like lora.",
+        choices=("4", "16"),
         group="model",
         advanced=True,
     ),
@@ -163,7 +220,8 @@ SHARED: tuple[Field, ...] = (
         "gradient_checkpointing",
         True,
         "Gradient checkpointing",
-        "Computes activations twice to hold far fewer of them: about 30 % slower, much less memory.",
+        "Computes activations twice to hold far fewer of them: about 30 % slower, much less memory. Never with a "
+        "prefix, which would be lost on the way.",
         advanced=True,
     ),
     Field(
@@ -217,3 +275,14 @@ SHARED: tuple[Field, ...] = (
     ),
     Field("seed", 0, "Seed", "The same seed, data and machine give the same run.", low=0, high=2**31 - 1, group="data"),
 )
+
+JUDGES = Field(
+    "judges",
+    "",
+    "Whose rankings",
+    "Empty: yours, imported ones and rules'; never those of reward models. Or names with commas between: "
+    "person, import, rule:demo, reward:0004.",
+    group="data",
+    advanced=True,
+)
+"""For methods that train on what was judged: whose word counts."""

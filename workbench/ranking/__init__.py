@@ -13,18 +13,17 @@ from random import Random
 from typing import get_args
 
 from workbench import examples
-from workbench.ranking.agreement import outcome
 from workbench.ranking.ballot import Clock
 from workbench.ranking.decisions import REPEAT, Decisions
 from workbench.ranking.sides import Item, Mode, laid_out, pairs_made, rebuilt
-from workbench.records import PERSON, Ranking, Verdict, digest
+from workbench.records import PERSON, Prompt, Ranking, Verdict, digest
 from workbench.store import Store
 
 REPEAT_SHARE = 0.05
-"""Share of votes followed by a pair from before with its sides swapped."""
+"""Share of votes followed by a prompt from before, its answers the other way round."""
 
 REPEAT_DISTANCE = 20
-"""Votes between the two looks: sooner, one remembers the pair and measures memory."""
+"""Votes between the two looks: sooner, one remembers the answers and measures memory."""
 
 MOST_VISITED = 500
 """Prompts that `[` walks back through without asking the store."""
@@ -34,7 +33,7 @@ MOST_VISITED = 500
 class _Ahead:
     """The next item of the queue, fetched before it was needed."""
 
-    key: tuple[str, str, str]
+    key: tuple[str, ...]
     item: Item | None
 
 
@@ -48,6 +47,8 @@ class RankSession:
         kept = store.get("rank mode", "auto")
         self.mode: Mode = next((mode for mode in get_args(Mode) if mode == kept), "auto")
         self.search = ""
+        self.doubter = store.queued_by
+        """The judge whose doubts come first; "" for the balanced order of digests."""
         self.decisions = Decisions()
         self._known = 0
         """Prompts with a decision or with answers that wait for one, as last counted."""
@@ -70,8 +71,9 @@ class RankSession:
         self.recount(self.store.counts().waiting)
         self._take_next()
 
-    def recount(self, waiting: int) -> None:
-        """So many prompts wait now, skipped ones not among them."""
+    def recount(self, waiting: int, alike: Iterable[int] = ()) -> None:
+        """So many prompts wait now, skipped ones not among them; those are known to have nothing to choose."""
+        self.same |= set(alike)
         self._known = self.decisions.done + len(self.decisions.skips) + waiting
 
     @property
@@ -233,6 +235,17 @@ class RankSession:
         self._ahead = self._front = None
         self._take_next()
 
+    def order_by(self, judge: str) -> None:
+        """Puts the prompts first of which a reward model is least sure, or with "" goes back to the balanced order.
+
+        Kept in the project. An InputError where that judge has scored nothing.
+        """
+        self.store.queue_by(judge)
+        self.doubter = judge
+        self._visited = [item for item in self._visited if item.standing is not None]
+        self._ahead = self._front = None
+        self._take_next()
+
     def switch_mode(self) -> Mode:
         """Between A/B always and K-way where there are more than two; kept in the project.
 
@@ -260,8 +273,14 @@ class RankSession:
             raise LookupError("nothing is shown")
         return item
 
-    def _key(self, front: Item) -> tuple[str, str, str]:
-        return front.place, self.search, self.mode
+    def _key(self, front: Item) -> tuple[str, ...]:
+        return front.place, self.search, self.mode, self.doubter
+
+    def _queued(self, after: str) -> tuple[Prompt, str] | None:
+        """The next prompt of the queue and its place, whichever order it has."""
+        if self.doubter:
+            return self.store.next_in_doubt(self.doubter, after=after, search=self.search)
+        return self.store.next_to_rank(after=after, search=self.search)
 
     def _advance(self) -> None:
         """To the next item without a vote among those walked through, else to the next of the queue."""
@@ -304,7 +323,7 @@ class RankSession:
         """The first item after `front` in the queue, from the start again where there is none; never `front`."""
         for start in dict.fromkeys((front.place if front else "", "")):
             place = start
-            while found := self.store.next_to_rank(after=place, search=self.search):
+            while found := self._queued(place):
                 prompt, place = found
                 if front is not None and prompt.id == front.prompt.id:
                     continue
@@ -315,7 +334,10 @@ class RankSession:
         return None
 
     def _second_look(self) -> Item | None:
-        """Now and then, by a lot that depends on how many decisions there are: a pair from before, sides swapped."""
+        """Now and then, by a lot that depends on how many decisions there are: one from before, the other way round.
+
+        Two answers come with their sides swapped, more in the reverse order; more than two not while the mode is A/B.
+        """
         count = len(self.history)
         reach = count - REPEAT_DISTANCE
         if reach <= 0 or self.search or count in self._lots_drawn:
@@ -323,8 +345,9 @@ class RankSession:
         self._lots_drawn.add(count)
         lot = Random(digest("second look", count))
         first = self.history[lot.randrange(reach)]
-        fresh = first.judge == PERSON and outcome(first) and frozenset(first.shown) not in self.decisions.looked_twice
-        if not fresh or lot.random() >= REPEAT_SHARE:
+        fresh = first.judge == PERSON and frozenset(first.shown) not in self.decisions.looked_twice
+        fits = first.verdict != "skip" and (len(first.shown) == 2 or self.mode != "ab")
+        if not (fresh and fits) or lot.random() >= REPEAT_SHARE:
             return None
         return replace(rebuilt(self.store, replace(first, shown=first.shown[::-1])), again=first)
 

@@ -4,9 +4,10 @@ of the sources. Pure arithmetic over rankings.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from math import sqrt
 
 import numpy as np
@@ -19,6 +20,9 @@ LEAST_REPEATS = 30
 
 LEAST_VOTES = 20
 """Fewer votes give a side's share a margin above 22 points."""
+
+Look = Sequence[tuple[str, str]]
+"""A second look beside the first: (first, second) outcome of every two answers."""
 
 Z = 1.96
 """95 % of a normal distribution lies within so many standard errors."""
@@ -36,14 +40,14 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Bias:
-    """How often the left answer won, of the votes that named a winner."""
+    """How often one kind of answer won, such as the left or the longer one, of the votes that could tell."""
 
-    left: int
-    votes: int
+    won: int = 0
+    votes: int = 0
 
     @property
     def share(self) -> float:
-        return self.left / self.votes if self.votes else 0.5
+        return self.won / self.votes if self.votes else 0.5
 
     @property
     def margin(self) -> float:
@@ -56,39 +60,63 @@ class Bias:
         return self.votes >= LEAST_VOTES and abs(self.share - 0.5) > self.margin
 
 
-def outcome(ranking: Ranking) -> str:
-    """What an A/B vote says of the two completions, whichever side they were on; '' for a skip or a K-way ballot."""
-    if len(ranking.shown) != 2 or ranking.verdict == "skip":
-        return ""
-    if ranking.verdict != "ranked":
-        return ranking.verdict
-    return "older" if ranking.tiers[0][0] == min(ranking.shown) else "newer"
+def outcomes(ranking: Ranking) -> dict[tuple[int, int], str]:
+    """What a vote says of every two completions shown, whichever places they had; nothing for a skip.
+
+    The unordered rest of a K-way ballot counts as tied: the store does not tell it from answers tied on purpose.
+    """
+    if ranking.verdict == "skip":
+        return {}
+    place = {answer: at for at, tier in enumerate(ranking.tiers) for answer in tier}
+    found = {}
+    for older, newer in combinations(sorted(place), 2):
+        better = "older" if place[older] < place[newer] else "newer" if place[newer] < place[older] else "tie"
+        found[older, newer] = "both_bad" if ranking.verdict == "both_bad" else better
+    return found
 
 
 def left_won(ranking: Ranking) -> bool | None:
     """Whether the left answer won an A/B vote; None where no side did."""
-    if outcome(ranking) not in ("older", "newer"):
+    if len(ranking.shown) != 2 or ranking.verdict != "ranked":
         return None
     return ranking.tiers[0][0] == ranking.shown[0]
 
 
-def kappa(looks: Sequence[tuple[str, str]]) -> Agreement | None:
-    """Cohen's kappa of (first, second) outcomes, or None under 30 repeats.
+def compared(first: Ranking, second: Ranking) -> Look:
+    """(first, second) outcome of every two completions that both looks judged."""
+    again = outcomes(second)
+    return [(outcome, again[two]) for two, outcome in outcomes(first).items() if two in again]
 
-    kappa = (p_o - p_e) / (1 - p_e), with the large-sample standard error sqrt(p_o (1 - p_o) / (n (1 - p_e)^2))
-    (Cohen 1960).
+
+def kappa(looks: Sequence[Look]) -> Agreement | None:
+    """Cohen's kappa over second looks, each an A/B vote (one outcome) or a K-way ballot (one for every two answers).
+
+    kappa = (p_o - p_e) / (1 - p_e) (Cohen 1960). The outcomes within a ballot are not independent, so a look counts
+    once, its outcomes sharing its weight, and the standard error is that of a mean over looks: sd(a) / (sqrt(n) (1 -
+    p_e)) for shares a of outcomes that agree. For votes alone that is Cohen's sqrt(p_o (1 - p_o) / (n (1 - p_e)^2)).
+    None under 30 looks.
     """
     n = len(looks)
     if n < LEAST_REPEATS:
         return None
-    observed = sum(first == second for first, second in looks) / n
-    firsts, seconds = Counter(first for first, _ in looks), Counter(second for _, second in looks)
-    expected = sum(firsts[name] * seconds[name] for name in firsts) / n**2
-    if expected == 1.0:  # one answer throughout: it agrees, and chance would too
+    shares = np.array([sum(one == other for one, other in look) / len(look) for look in looks])
+    firsts, seconds = _spread(looks, 0), _spread(looks, 1)
+    observed = float(shares.mean())
+    expected = sum(share * seconds.get(name, 0.0) for name, share in firsts.items())
+    if expected > 1 - 1e-9:  # one answer throughout: it agrees, and chance would too
         return Agreement(1.0, 1.0, 1.0, n)
     value = (observed - expected) / (1 - expected)
-    error = Z * sqrt(observed * (1 - observed) / n) / (1 - expected)
+    error = Z * float(shares.std()) / sqrt(n) / (1 - expected)
     return Agreement(value, max(-1.0, value - error), min(1.0, value + error), n)
+
+
+def _spread(looks: Sequence[Look], which: int) -> Mapping[str, float]:
+    """The share of each outcome among all first (0) or second (1) ones, every look weighing the same."""
+    found: defaultdict[str, float] = defaultdict(float)
+    for look in looks:
+        for outcome in look:
+            found[outcome[which]] += 1 / (len(look) * len(looks))
+    return found
 
 
 @dataclass(frozen=True)

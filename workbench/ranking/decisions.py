@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from statistics import median
 
-from workbench.ranking.agreement import Agreement, Bias, kappa, left_won, outcome
+from workbench.ranking.agreement import Agreement, Bias, Look, compared, kappa, left_won
 from workbench.records import PERSON, Ranking, Verdict
 
 REPEAT = "person again"
-"""The judge's name for a second look at a pair. It trains nothing: a person's word on the same two goes before it."""
+"""The judge's name for a second look. It trains nothing: a person's word on the same answers goes before it."""
 
 RECENT_VOTES = 200
 """Votes that the usual time to a vote is taken from."""
@@ -24,7 +24,7 @@ class Decisions:
         self.done = 0
         """Prompts judged."""
         self.looked_twice: dict[frozenset[int], Ranking] = {}
-        """Second looks, by the two answers they were at."""
+        """Second looks, by the answers they were at."""
         self._left = 0
         self._votes = 0
         self._agreement: Agreement | None = None
@@ -82,12 +82,12 @@ class Decisions:
             self._agreement_of = self.repeats
         return self._agreement if self.repeats else None
 
-    def looks(self) -> list[tuple[str, str]]:
-        """(first, second) outcome of every pair looked at twice."""
+    def looks(self) -> list[Look]:
+        """Outcomes of everything looked at twice, first and second."""
         again = self.looked_twice
         first = {key: r for r in self.history if r.judge == PERSON and (key := frozenset(r.shown)) in again}
-        found = [(outcome(first[key]), outcome(second)) for key, second in again.items() if key in first]
-        return [(one, other) for one, other in found if one and other]
+        found = [compared(first[key], second) for key, second in again.items() if key in first]
+        return [look for look in found if look]
 
     @property
     def median_seconds(self) -> float | None:

@@ -4,16 +4,18 @@ the same after a restart. The seed and the order are stored with the vote.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import combinations
 from random import Random
 from typing import Literal
 
 from workbench import examples
+from workbench.ranking.agreement import Bias
 from workbench.ranking.ballot import LETTERS
 from workbench.records import PERSON, Completion, Prompt, Ranking, digest
 from workbench.store import Store
+from workbench.store.scores import DIGEST_CHARACTERS
 
 MOST_ANSWERS = len(LETTERS)
 
@@ -53,7 +55,7 @@ def laid_out(store: Store, prompt: Prompt, place: str, mode: Mode) -> Item | Non
     if len(answers) < 2:
         return None
     layout: Layout = "ab" if mode == "ab" or len(answers) == 2 else "kway"
-    seed = int(digest("sides", place, seen)[:8], 16)
+    seed = int(digest("sides", place[-DIGEST_CHARACTERS:], seen)[:8], 16)  # the same in whatever order one ranks
     Random(seed).shuffle(answers)
     count = 2 if layout == "ab" else MOST_ANSWERS
     return remarked(store, Item(prompt, place, tuple(answers[:count]), seed, layout))
@@ -83,17 +85,30 @@ def pairs_made(item: Item, ranking: Ranking | None) -> int:
     return len(examples.pairs_of(item.prompt, ranking, {answer.id: answer.text for answer in item.answers}))
 
 
-def source_votes(store: Store, rankings: Iterable[Ranking]) -> Iterator[tuple[str, str, float]]:
-    """(source, other, share of a win for the first) of every two answers that a ranking compared.
+@dataclass(frozen=True)
+class Weighed:
+    """What votes say of sources, and of length."""
 
-    Asks the store once a ranking: not for a frame.
-    """
+    votes: tuple[tuple[str, str, float], ...]
+    """(source, other, share of a win for the first) of every two answers that a ranking compared."""
+    longer: Bias
+    """How often the best answer of a ranking had more words than its worst: by chance half of the time."""
+
+
+def weighed(store: Store, rankings: Iterable[Ranking]) -> Weighed:
+    """Looks at what rankings were about. Asks the store once a ranking: not for a frame."""
+    votes: list[tuple[str, str, float]] = []
+    lengths: list[bool] = []
     for ranking in rankings:
         if ranking.verdict in ("skip", "both_bad"):
             continue
-        labels = {answer.id: answer.origin.label for answer in store.completions(ranking.prompt_id)}
-        place = {answer: at for at, tier in enumerate(ranking.tiers) for answer in tier}
+        answers = {answer.id: answer for answer in store.completions(ranking.prompt_id)}
+        place = {answer: at for at, tier in enumerate(ranking.tiers) for answer in tier if answer in answers}
         for one, other in combinations(place, 2):
-            if one in labels and other in labels:
-                share = 0.5 if place[one] == place[other] else float(place[one] < place[other])
-                yield labels[one], labels[other], share
+            share = 0.5 if place[one] == place[other] else float(place[one] < place[other])
+            votes.append((answers[one].origin.label, answers[other].origin.label, share))
+        ordered = sorted(place, key=lambda answer: place[answer])
+        if ordered and place[ordered[0]] < place[ordered[-1]]:
+            best, worst = (len(answers[at].text.split()) for at in (ordered[0], ordered[-1]))
+            lengths += [best > worst] if best != worst else []
+    return Weighed(tuple(votes), Bias(sum(lengths), len(lengths)))

@@ -12,6 +12,7 @@ from typing import Any
 from workbench import errors
 from workbench.errors import RunError, WorkbenchError
 from workbench.events import Failed, Metrics
+from workbench.hardware import human_bytes
 from workbench.live import Follower, Live
 from workbench.runs import Run
 
@@ -126,5 +127,11 @@ GLANCED = ("loss", "accuracy", "completions_per_second")
 def at_a_glance(live: Live) -> str:
     """The few figures that fit beside a progress bar."""
     shown = {name: value for name, value in last_values(live.metrics).items() if name in GLANCED}
-    speed = f"{live.tokens_per_second:.0f} tokens/s" if live.tokens_per_second else ""
+    speed = f"{live.tokens_per_second:.0f} tokens/s" if live.tokens_per_second else _bytes_per_second(live)
     return " · ".join(part for part in (in_words(shown), speed) if part)
+
+
+def _bytes_per_second(live: Live) -> str:
+    """How fast an export writes."""
+    value = last_values(live.metrics).get("bytes_per_second")
+    return f"{human_bytes(int(value))}/s" if value else ""

@@ -2,6 +2,7 @@
 
 The holder is the lowest ticket whose process lives, so a dead holder frees the card by being dead. The file lock only
 covers drawing a number; it is never the lease, because a forked child keeps a lock after its parent was killed.
+Tickets of one group hold the card together: the models of one chat, side by side.
 """
 
 from __future__ import annotations
@@ -32,6 +33,11 @@ class Ticket:
     title: str
     identity: Identity
     path: Path
+    group: str = ""
+
+    def is_beside(self, other: Ticket) -> bool:
+        """Whether both may hold the card at once."""
+        return self.number == other.number or (bool(self.group) and self.group == other.group)
 
 
 def queue() -> list[Ticket]:
@@ -51,19 +57,28 @@ def holder() -> Ticket | None:
     return next(iter(queue()), None)
 
 
+def waiting_for(ticket: Ticket) -> Ticket | None:
+    """The first who waits for the card that this ticket holds, if anybody does."""
+    return next((t for t in queue() if t.number > ticket.number and not t.is_beside(ticket)), None)
+
+
 @contextlib.contextmanager
 def hold(
-    title: str, *, on_wait: Callable[[str], None] = lambda title: None, look: Callable[[], None] = lambda: None
+    title: str,
+    *,
+    group: str = "",
+    on_wait: Callable[[str], None] = lambda title: None,
+    look: Callable[[], None] = lambda: None,
 ) -> Iterator[Ticket]:
     """Waits for the card, holds it for the body, gives it back.
 
     `on_wait` is called with the title of whoever is ahead, whenever that changes; `look` at every look, and may raise
     to give up waiting.
     """
-    ticket = _draw(title)
+    ticket = _draw(title, group)
     try:
         ahead = ""
-        while (first := holder()) is not None and first.number != ticket.number:
+        while (first := _ahead_of(ticket)) is not None:
             look()
             if first.title != ahead:
                 ahead = first.title
@@ -74,7 +89,12 @@ def hold(
         ticket.path.unlink(missing_ok=True)
 
 
-def _draw(title: str) -> Ticket:
+def _ahead_of(ticket: Ticket) -> Ticket | None:
+    """Who is served before this ticket."""
+    return next((t for t in queue() if t.number < ticket.number and not t.is_beside(ticket)), None)
+
+
+def _draw(title: str, group: str = "") -> Ticket:
     """Takes the next number. The mutex makes it unique; the rename makes the ticket whole."""
     folder = lease_folder()
     try:
@@ -93,10 +113,10 @@ def _draw(title: str) -> Ticket:
             raise RuntimeError("this process cannot see itself in the process table")
         path = folder / f"{number:012d}.ticket"
         partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps({"title": title, **identity.to_row()}), encoding="utf-8")
+        partial.write_text(json.dumps({"title": title, "group": group, **identity.to_row()}), encoding="utf-8")
         partial.chmod(0o600)
         partial.rename(path)
-        return Ticket(number, title, identity, path)
+        return Ticket(number, title, identity, path, group)
     finally:
         os.close(mutex)
 
@@ -116,6 +136,8 @@ def _read(path: Path) -> Ticket | None:
     try:
         row = json.loads(path.read_text(encoding="utf-8"))
         identity = process.from_row(row)
-        return Ticket(int(path.stem), str(row["title"]), identity, path) if identity is not None else None
+        if identity is None:
+            return None
+        return Ticket(int(path.stem), str(row["title"]), identity, path, str(row.get("group", "")))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -61,6 +61,7 @@ class Status:
 RESUMED: dict[JobKind, str] = {
     "train": "begins again: no checkpoint was saved yet",
     "sample": "goes on with the completions that are missing",
+    "score": "goes on with the completions that are not scored yet",
     "export": "exports again",
 }
 """What a resume does where there is no checkpoint to go on from."""

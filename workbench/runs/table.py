@@ -49,7 +49,9 @@ class RunRow:
     @property
     def does(self) -> str:
         """What the run does, in a word or two, with its name."""
-        word = {"train": self.job.action, "sample": "sample", "export": f"export {self.job.action}"}[self.job.kind]
+        word = {"train": self.job.action, "sample": "sample", "score": "judge", "export": f"export {self.job.action}"}[
+            self.job.kind
+        ]
         return f"{word} · {self.job.name}" if self.job.name else word
 
     @property

@@ -60,6 +60,14 @@ SAMPLER = Sampler(
             unit="tokens",
             group="sampling",
         ),
+        Field(
+            "tags",
+            "",
+            "Tags",
+            "What the answers shall be like, for a run that was trained with tags: quality=high, topic=birds.",
+            group="sampling",
+            advanced=True,
+        ),
         Field("seed", 0, "Seed", "The same seed gives the same answers.", low=0, high=2**31 - 1, group="sampling"),
         Field(
             "batch",

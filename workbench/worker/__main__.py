@@ -31,8 +31,8 @@ Perform = Callable[[RunContext], Metrics | None]
 
 
 def dispatch(context: RunContext) -> Metrics | None:
-    """Does the job with the method, sampler or export target that it names; returns the summary."""
-    from workbench import exports, methods, samplers
+    """Does the job with the method, sampler, judge or export target that it names; returns the summary."""
+    from workbench import exports, judges, methods, samplers
 
     context.phase("loading the libraries")
     quiet_loggers()
@@ -41,6 +41,8 @@ def dispatch(context: RunContext) -> Metrics | None:
         done: Any = methods.module(action).train(context)
     elif context.job.kind == "sample":
         done = samplers.module(action).sample(context)
+    elif context.job.kind == "score":
+        done = judges.module(action).judge(context)
     else:
         done = exports.module(action).export(context)
     return done if isinstance(done, dict) else None

@@ -26,10 +26,10 @@ class Batch:
     micro: int
     accumulation: int
 
-    def smaller(self) -> Batch | None:
-        """The next smaller micro-batch with the same rows a step; None at one row."""
+    def smaller(self, least: int = 1) -> Batch | None:
+        """The next smaller micro-batch, of at least `least` rows, with the same rows a step; None where none is."""
         rows = self.micro * self.accumulation
-        for micro in range(self.micro // 2, 0, -1):
+        for micro in range(self.micro // 2, least - 1, -1):
             if rows % micro == 0:
                 return replace(self, micro=micro, accumulation=rows // micro)
         return None
@@ -55,7 +55,8 @@ def trainer_arguments(settings: Mapping[str, Any], batch: Batch, folder: Path) -
         "weight_decay": float(settings["weight_decay"]),
         "max_grad_norm": float(settings["clip"]),
         "optim": OPTIMIZERS[optimizer],
-        "gradient_checkpointing": bool(settings["gradient_checkpointing"]),
+        # transformers drops the cache, and with it a prefix, where activations are computed twice
+        "gradient_checkpointing": bool(settings["gradient_checkpointing"]) and settings.get("how") != "prefix",
         "gradient_checkpointing_kwargs": {"use_reentrant": False},
         "bf16": dtype is torch.bfloat16,
         "fp16": dtype is torch.float16,

@@ -26,16 +26,40 @@ NAMES = {
     "rewards/rejected": "rejected_reward",
     "logps/chosen": "chosen_logp",
     "logps/rejected": "rejected_logp",
+    "log_odds_chosen": "log_odds",
+    "kl": "kl",
+    "reward": "reward",
+    "reward_std": "reward_std",
+    "frac_reward_zero_std": "even_groups",
+    "completions/mean_length": "length",
+    "clip_ratio/region_mean": "clip_fraction",
+    "stopped": "stopped",
+    "rollout_seconds": "rollout_seconds",
+    "score_seconds": "score_seconds",
+    "update_seconds": "update_seconds",
+    "pair_accuracy": "pair_accuracy",
+    "reward_mean": "reward_mean",
+    "reward_spread": "reward_spread",
+    "reward_margin": "reward_margin",
+    "calibration_error": "calibration_error",
 }
 """TRL's names of metrics and ours, which are one word for charts and queries."""
+
+TERM = "reward "
+"""How the metric of one of several terms of a reward begins; the term follows as the reward names it."""
+
+Look = list[list[str]] | tuple[list[list[str]], list[float | None]]
+"""[prompt, answer] of each watched prompt, and where the run has a reward what each answer is worth."""
 
 PATIENCE_STEPS = 3
 """Steps in a row without a finite loss after which the run ends: one may be an overflow, three are a broken model."""
 
 
 def renamed(logs: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The metrics we know, under our names."""
-    return {ours: logs[prefix + theirs] for theirs, ours in NAMES.items() if prefix + theirs in logs}
+    """The metrics we know, under our names, and those of a reward's terms under theirs."""
+    found = {ours: logs[prefix + theirs] for theirs, ours in NAMES.items() if prefix + theirs in logs}
+    terms = {name.removeprefix(prefix): logs[name] for name in logs if name.startswith(prefix + TERM)}
+    return {**found, **terms}
 
 
 class Reporter(TrainerCallback):
@@ -47,7 +71,7 @@ class Reporter(TrainerCallback):
         *,
         counts: dict[str, int],
         evaluate: Callable[[], Any] | None,
-        watch: Callable[[], list[list[str]]] | None,
+        watch: Callable[[], Look] | None,
         before_first_step: Callable[[], None] | None = None,
     ) -> None:
         self.context = context
@@ -68,6 +92,7 @@ class Reporter(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Says what lies ahead; before a first step, measures and listens to the model as it is."""
         self.context.emit(Planned(total_steps=state.max_steps, **self.counts))
+        self._tokens_before = float(state.num_input_tokens_seen)
         self.context.progress(state.global_step)
         if state.global_step == 0:
             if self.before_first_step is not None:
@@ -97,8 +122,8 @@ class Reporter(TrainerCallback):
             return
         now = time.monotonic()
         seconds, self._began = now - self._began, now
-        tokens = int(logs.get("num_tokens", 0) - self._tokens_before)
-        self._tokens_before = logs.get("num_tokens", 0)
+        seen = logs.get("num_tokens", self._tokens_before)  # none in a second step on the same answers
+        tokens, self._tokens_before = int(seen - self._tokens_before), seen
         metrics = finite(renamed(logs))
         metrics["tokens_per_second"] = tokens / seconds if seconds > 0 else None
         self.last_metrics = metrics
@@ -138,5 +163,8 @@ class Reporter(TrainerCallback):
         self._began = time.monotonic()
 
     def _watch(self, step: int) -> None:
-        if self.watch is not None:
-            self.context.emit(Watched(step=step, samples=self.watch()))
+        if self.watch is None:
+            return
+        looked = self.watch()
+        samples, rewards = looked if isinstance(looked, tuple) else (looked, [])
+        self.context.emit(Watched(step=step, samples=samples, rewards=rewards))

@@ -17,6 +17,7 @@ from workbench.events import (
     Phase,
     Planned,
     Saved,
+    Scored,
     Started,
     Step,
     Verified,
@@ -26,7 +27,7 @@ from workbench.job import Job
 from workbench.paths import RunPaths
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate", "datasets", "tokenizers")
-WORK = (Planned, Step, Evaluated, Watched, Completed, Saved, Exported, Verified)
+WORK = (Planned, Step, Evaluated, Watched, Completed, Scored, Saved, Exported, Verified)
 """Events that only a started run writes."""
 
 

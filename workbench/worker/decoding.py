@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import DynamicCache
+
+from workbench.worker import soft_prompt
 
 COMPACT_BELOW = 0.75
 """Ended sequences are dropped when less than this share of the batch still runs: copying the cache costs a step."""
@@ -41,6 +42,10 @@ class Answer:
 
     ids: list[int]
     ended: bool
+    end: int | None = None
+    """The token that ended it."""
+    logps: list[float] = field(default_factory=list)
+    """Log-probabilities of its tokens, the end included, at the rule's temperature; where they were asked for."""
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error: the person asked
@@ -70,16 +75,21 @@ def answer_all(
     rule: Rule,
     generators: Sequence[np.random.Generator] | None = None,
     should_stop: Callable[[], bool] = lambda: False,
+    *,
+    with_logps: bool = False,
 ) -> list[Answer]:
     """One answer to each prompt, in order. `generators` may be left out when the temperature is 0."""
     device = next(model.parameters()).device
     ids, mask = left_padded(prompts, device)  # (B, T)
+    model, filled = soft_prompt.taken_off(model)
     takes_positions = "position_ids" in inspect.signature(model.forward).parameters
-    cache = DynamicCache(config=model.config)
+    cache, before = soft_prompt.cache_of(model, filled, len(prompts))
+    mask = torch.cat([mask.new_ones(len(mask), before), mask], dim=1)
     draws = _uniforms(generators, rule.max_tokens, device)
     ends = torch.tensor(rule.end_ids, dtype=torch.long, device=device)
     written: list[list[int]] = [[] for _ in prompts]
-    ended = [False] * len(prompts)
+    ended: list[int | None] = [None] * len(prompts)
+    logps: list[list[float]] = [[] for _ in prompts]
     rows = torch.arange(len(prompts), device=device)  # which prompt each sequence of the batch belongs to
     done = torch.zeros(len(prompts), dtype=torch.bool, device=device)
     for step in range(rule.max_tokens):
@@ -91,13 +101,16 @@ def answer_all(
         ).logits[:, -1]  # (B, V)
         chosen = pick(logits, rule, draws[rows, step] if draws is not None else None)  # (B,)
         over = torch.isin(chosen, ends)
-        for row, token, was_done, is_over in zip(
-            rows.tolist(), chosen.tolist(), done.tolist(), over.tolist(), strict=True
+        likely = logps_of(logits, chosen, rule).tolist() if with_logps else None
+        for place, (row, token, was_done, is_over) in enumerate(
+            zip(rows.tolist(), chosen.tolist(), done.tolist(), over.tolist(), strict=True)
         ):
             if was_done:
                 continue
+            if likely is not None:
+                logps[row].append(likely[place])
             if is_over:
-                ended[row] = True
+                ended[row] = token
             else:
                 written[row].append(token)
         done |= over
@@ -110,7 +123,13 @@ def answer_all(
             kept = (~done).nonzero().squeeze(1)
             cache.batch_select_indices(kept)
             ids, mask, rows, done = ids[kept], mask[kept], rows[kept], done[kept]
-    return [Answer(tokens, over) for tokens, over in zip(written, ended, strict=True)]
+    return [Answer(tokens, end is not None, end, said) for tokens, end, said in zip(written, ended, logps, strict=True)]
+
+
+def logps_of(logits: torch.Tensor, chosen: torch.Tensor, rule: Rule) -> torch.Tensor:
+    """Log-probability of each chosen token, (B,), in the distribution that the rule's temperature makes of (B, V)."""
+    scaled = logits.float() / (rule.temperature or 1.0)
+    return scaled.gather(1, chosen[:, None]).squeeze(1) - scaled.logsumexp(dim=1)
 
 
 def _uniforms(
@@ -147,4 +166,5 @@ def _at(cumulative: torch.Tensor, draw: torch.Tensor) -> torch.Tensor:
     total = cumulative[:, -1:].contiguous()
     place = torch.searchsorted(cumulative, draw[:, None].to(cumulative) * total, right=True)
     last = torch.searchsorted(cumulative, total)  # rounding must not step past the last token that has any mass
-    return torch.minimum(place, last).squeeze(1)
+    end = cumulative.shape[-1] - 1  # nor, where weights have become NaN, past the vocabulary
+    return torch.minimum(place, last).clamp(max=end).squeeze(1)

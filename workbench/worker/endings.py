@@ -9,6 +9,7 @@ from workbench import checkpoints, hardware
 from workbench.errors import DiskFullError, MemoryFullError, WorkbenchError
 from workbench.events import Failed
 from workbench.job import Job
+from workbench.methods.shared import WHOLE
 from workbench.paths import RunPaths
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -107,7 +108,7 @@ def _memory_hint(job: Job | None) -> str:
     batch = settings.get("batch", 1)
     if isinstance(batch, int) and batch > 1:
         return f"Order it again with batch={batch // 2}."
-    if settings.get("how") in ("full", "last_layers", "lora"):
+    if settings.get("how") in (*WHOLE, "lora"):
         return "Order it again with how=qlora, which needs far less memory."
     if settings.get("gradient_checkpointing") is False:
         return "Order it again with gradient_checkpointing=true."

@@ -1,4 +1,7 @@
-"""Writes `events.jsonl`: one line at once, in order, exactly one ending. A full disk delays them."""
+"""Writes `events.jsonl`: one line at once, in order, exactly one ending.
+
+A full disk delays what tells of the work, and ends a run whose work is itself the events.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import os
 import threading
 
 from workbench import events
-from workbench.events import TERMINAL, Event, Failed, Note, Saved
+from workbench.events import TERMINAL, Completed, Event, Failed, Note, Saved, Scored
 from workbench.paths import RunPaths
 from workbench.runs import claim
 from workbench.worker.log import say
@@ -37,7 +40,10 @@ class Journal:
         return handle
 
     def append(self, event: Event) -> bool:
-        """Writes the event and flushes it; also to the disk where losing it would mislead. False: it was not taken."""
+        """Writes the event and flushes it; also to the disk where losing it would mislead. False: it was not taken.
+
+        A completion or score that cannot be written is an OSError: there is no use in going on.
+        """
         if not self._lock.acquire(timeout=LOCK_SECONDS):
             return False
         try:
@@ -45,14 +51,17 @@ class Journal:
                 say(f"after the run's ending: {event}")
                 return False
             self.ended = isinstance(event, TERMINAL)
-            self._write(events.encode(event), durable=self.ended or isinstance(event, Saved))
+            error = self._write(events.encode(event), durable=self.ended or isinstance(event, Saved))
+            if error is not None and isinstance(event, Completed | Scored):
+                raise OSError(error.errno, error.strerror, str(self._paths.events))
             if self.ended and self._waiting:
                 self._leave_last_words(event)
             return True
         finally:
             self._lock.release()
 
-    def _write(self, line: bytes, *, durable: bool) -> None:
+    def _write(self, line: bytes, *, durable: bool) -> OSError | None:
+        """Writes what waits and the line; the error where the disk refuses."""
         try:
             if os.fstat(self._handle).st_nlink == 0:
                 self._start_over()
@@ -67,10 +76,11 @@ class Journal:
                 os.fsync(self._handle)
         except OSError as error:
             self._complain(error)
-            return
+            return error
         if self._trouble:
             self._trouble = ""
             claim.add(self._paths, trouble="")
+        return None
 
     def _queue(self, line: bytes) -> None:
         if len(self._waiting) + len(line) > LONGEST_WAIT_BYTES:
@@ -88,7 +98,7 @@ class Journal:
         """Says once, where it still can, that events are not being written."""
         if not self._trouble:
             self._trouble = f"{error.strerror or error}."
-            say(f"events.jsonl cannot be written: {self._trouble} The run goes on.")
+            say(f"events.jsonl cannot be written: {self._trouble}")
             claim.add(self._paths, trouble=self._trouble)
 
     def _leave_last_words(self, event: Event) -> None:

@@ -7,6 +7,7 @@ is several times slower.
 
 from __future__ import annotations
 
+import json
 import os
 import warnings
 from collections.abc import Mapping
@@ -17,15 +18,22 @@ from typing import Any
 import torch
 from bitsandbytes.nn import Linear4bit
 from peft import LoraConfig, PeftConfig, PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+)
 
 from workbench import bases
 from workbench.bases import ancestry
 from workbench.bases.model_folder import Base
-from workbench.errors import BaseModelError, SettingError
+from workbench.errors import BaseModelError, SettingError, StartingPointError
 from workbench.job import Job
+from workbench.methods.shared import ADAPTERS, SOFT, in_four_bits
 from workbench.paths import RunPaths
 from workbench.tokens import PLAIN_TEMPLATE, ChatTokens
+from workbench.worker import soft_prompt
 
 ATTENTION = "sdpa"
 """Named always: otherwise a model's own config may ask for a kernel from the hub."""
@@ -67,8 +75,11 @@ def base_of(job: Job) -> Base:
     return base
 
 
-def load_weights(folder: Path, dtype: torch.dtype, *, four_bit: bool = False) -> Any:
-    """A causal language model from safetensors, on the card if there is one; NF4 with double quantisation if wished."""
+def load_weights(folder: Path, dtype: torch.dtype, *, four_bit: bool = False, scalar_head: bool = False) -> Any:
+    """A causal language model from safetensors, on the card if there is one; NF4 with double quantisation if wished.
+
+    With `scalar_head` it has a head of one number, random where the folder has none, instead of the vocabulary's.
+    """
     quantisation = None
     if four_bit:
         quantisation = BitsAndBytesConfig(
@@ -76,10 +87,13 @@ def load_weights(folder: Path, dtype: torch.dtype, *, four_bit: bool = False) ->
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=working_dtype(),
+            llm_int8_skip_modules=["score"] if scalar_head else None,
         )
+    kind = AutoModelForSequenceClassification if scalar_head else AutoModelForCausalLM
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        model = kind.from_pretrained(
             folder,
+            **({"num_labels": 1} if scalar_head else {}),
             dtype=dtype,
             quantization_config=quantisation,
             device_map={"": 0} if torch.cuda.is_available() else None,
@@ -134,13 +148,20 @@ def load_start(paths: RunPaths, job: Job) -> Start:
     folder = ancestry.whole_weights(paths, job, base.path)
     tokens = ChatTokens(base.path, job.created or None)
     start = Start(
-        load_weights(folder, _loading_dtype(how), four_bit=how == "qlora"),
+        load_weights(folder, _loading_dtype(how), four_bit=in_four_bits(settings)),
         load_tokenizer(base.path, tokens),
         tokens,
         base.context,
     )
     from_adapter = ancestry.is_adapter(paths.start)
-    if how in ("lora", "qlora"):
+    if how in SOFT:
+        return _with_soft_prompt(start, paths, settings)
+    if from_adapter and ancestry.is_soft_prompt(paths.start):
+        raise StartingPointError(
+            f"Run {job.parent} is a soft prompt, which can become part of no weight.",
+            "Train on from it with its own way of tuning, or start from another run.",
+        )
+    if how in ADAPTERS:
         if from_adapter:
             start.model = PeftModel.from_pretrained(start.model, paths.start, is_trainable=True)
             start.adapter = {n: p.detach().clone() for n, p in start.model.named_parameters() if p.requires_grad}
@@ -149,8 +170,37 @@ def load_start(paths: RunPaths, job: Job) -> Start:
         return start
     if from_adapter:  # whole weights are tuned, so what the parent learnt becomes part of them first
         start.model = PeftModel.from_pretrained(start.model, paths.start).merge_and_unload()
-    unfreeze(start.model, int(settings["last_layers"]) if how == "last_layers" else None)
+    if how == "head_only":
+        unfreeze_head(start.model)
+    else:
+        unfreeze(start.model, int(settings["last_layers"]) if how == "last_layers" else None)
     return start
+
+
+def _with_soft_prompt(start: Start, paths: RunPaths, settings: Mapping[str, Any]) -> Start:
+    """The model with a soft prompt to be trained, which takes its tokens of the context."""
+    from_adapter = paths.start if ancestry.is_adapter(paths.start) else None
+    words = first_words(paths, start.tokens, int(settings["virtual_tokens"]))
+    start.model = soft_prompt.tuned(start.model, settings, from_adapter, words)
+    start.adapter = {n: p.detach().clone() for n, p in start.model.named_parameters() if p.requires_grad}
+    taken = start.model.active_peft_config.num_virtual_tokens
+    if start.context and start.context <= taken:
+        raise SettingError(
+            f"{taken} virtual tokens leave no room: the base reads {start.context}.", "Set virtual_tokens lower."
+        )
+    start.context = max(0, start.context - taken)
+    return start
+
+
+def first_words(paths: RunPaths, tokens: ChatTokens, count: int) -> list[int]:
+    """So many tokens of what the run trains on, repeated where there are fewer."""
+    ids: list[int] = []
+    with (paths.data / "train.jsonl").open(encoding="utf-8") as lines:
+        for line in lines:
+            ids += tokens.prompt_ids(json.loads(line)["prompt"])
+            if len(ids) >= count:
+                break
+    return (ids * count)[:count]
 
 
 def _loading_dtype(how: str) -> torch.dtype:
@@ -170,7 +220,22 @@ def lora_config(settings: Mapping[str, Any]) -> LoraConfig:
         lora_dropout=float(settings["dropout"]),
         target_modules=targets,
         bias="none",
+        use_rslora=bool(settings.get("rslora", False)),  # jobs made before there was the setting lack it
+        use_dora=bool(settings.get("dora", False)),
     )
+
+
+def unfreeze_head(model: Any) -> None:
+    """Trains the output head alone, in fp32. One tied to the embeddings becomes a matrix of its own first: as one,
+    what the model reads would change with what it says."""
+    model.requires_grad_(False)
+    head = model.get_output_embeddings()
+    if head.weight is model.get_input_embeddings().weight:
+        head.weight = torch.nn.Parameter(head.weight.detach().clone())
+        model.config.tie_word_embeddings = False
+        model.config.get_text_config().tie_word_embeddings = False
+    head.to(torch.float32)
+    head.requires_grad_(True)
 
 
 def unfreeze(model: Any, last: int | None) -> None:
@@ -206,6 +271,10 @@ def _blocks(model: Any) -> Any:
 
 def restore_precision(model: Any, start: Start) -> None:
     """Trained weights back in fp32, exactly as they were: TRL casts an adapter on a quantised base to bf16."""
+    if soft_prompt.is_soft(model):
+        soft_prompt.set_values(model, next(iter(start.adapter.values())))
+        soft_prompt.settle(model)
+        return
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
@@ -231,9 +300,8 @@ def _first_line(error: BaseException) -> str:
 def quiet_libraries() -> None:
     """Progress bars and advice of the libraries off: the worker's log is for what went wrong."""
     os.environ["TQDM_DISABLE"] = "1"
-    import datasets
+    os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"  # heard when it is imported, which not every run does
     from transformers.utils import logging
 
-    datasets.disable_progress_bars()
     logging.disable_progress_bar()
     logging.set_verbosity_error()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,9 @@ from workbench.events import Completed, Metrics, Planned, Step
 from workbench.job import Job
 from workbench.paths import RunPaths
 from workbench.tokens import ChatTokens
-from workbench.worker import data, endings, model
+from workbench.worker import data, endings, model, soft_prompt
 from workbench.worker.context import RunContext, StopRequested
-from workbench.worker.decoding import Interrupted, Rule, answer_all, seed_of
+from workbench.worker.decoding import Answer, Interrupted, Rule, answer_all, seed_of
 
 CPU_BATCH = 64
 """Measured on two cores with the bundled base: 64 rows write 1.4 times what 32 write in a second, 128 hardly more."""
@@ -40,11 +40,22 @@ class Wanted:
     ids: list[int]
 
 
+@dataclass(frozen=True)
+class Before:
+    """What earlier workers of the run did: the completions written, the last step's number, and seconds spent."""
+
+    held: frozenset[tuple[int, int]] = frozenset()
+    step: int = 0
+    seconds: float = 0.0
+
+
 def run(context: RunContext) -> Metrics:
     """Writes the completions that are still missing, longest prompts first, so that a lack of memory shows at once."""
     model.quiet_libraries()
     settings = context.job.settings
-    context.started(str(model.device()), str(model.working_dtype()).removeprefix("torch."))
+    before = done_before(context.paths.events)
+    dtype = str(model.working_dtype()).removeprefix("torch.")
+    context.started(str(model.device()), dtype, resumed_from=before.step if before.held else None)
     context.phase("loading the model")
     language_model, tokens = load_for_answering(context.paths, context.job)
     rule = Rule(
@@ -53,39 +64,33 @@ def run(context: RunContext) -> Metrics:
         max_tokens=int(settings["max_tokens"]),
         end_ids=tuple(tokens.end_ids),
     )
-    everything, missing = wanted(context.paths, tokens)
+    everything, missing = wanted(context.paths, tokens, before.held)
     size = int(settings["batch"]) or batch_size(language_model, max((len(w.ids) for w in missing), default=0), rule)
-    context.emit(Planned(total_steps=-(-len(missing) // size), examples=everything))
+    context.emit(Planned(total_steps=before.step + -(-len(missing) // size), examples=everything))
     context.phase("sampling")
-    return _sample(context, language_model, tokens, rule, missing, size)
+    return _sample(context, language_model, tokens, rule, missing, size, before)
 
 
 def _sample(
-    context: RunContext, language_model: Any, tokens: ChatTokens, rule: Rule, missing: list[Wanted], size: int
+    context: RunContext,
+    language_model: Any,
+    tokens: ChatTokens,
+    rule: Rule,
+    missing: list[Wanted],
+    size: int,
+    before: Before,
 ) -> Metrics:
-    began = time.monotonic()
-    written = step = 0
+    began = time.monotonic() - before.seconds
+    written, step = len(before.held), before.step
     queue = missing
     while queue:
         context.check_stop()
         batch, rest = queue[:size], queue[size:]
         batch_began = time.monotonic()
-        try:
-            answers = answer_all(
-                language_model,
-                [w.ids for w in batch],
-                rule,
-                [seed_of(int(context.job.settings["seed"]), w.prompt_id, w.n) for w in batch],
-                context.stop_requested,
-            )
-        except Interrupted:
-            raise StopRequested from None
-        except (RuntimeError, MemoryError) as error:
-            if not endings.is_out_of_memory(error):
-                raise
-            answers = []
+        answers = _answers(context, language_model, batch, rule)
         if not answers:
             size = _smaller(context, size)
+            context.emit(Planned(total_steps=step + -(-len(queue) // size), examples=len(before.held) + len(missing)))
             continue
         for want, answer in zip(batch, answers, strict=True):
             context.emit(
@@ -107,6 +112,25 @@ def _sample(
     return {"completions": float(written), "completions_per_second": written / max(time.monotonic() - began, 1e-9)}
 
 
+def _answers(context: RunContext, language_model: Any, batch: list[Wanted], rule: Rule) -> list[Answer]:
+    """The answers of one batch; none where it does not fit into memory."""
+    seed = int(context.job.settings["seed"])
+    try:
+        return answer_all(
+            language_model,
+            [want.ids for want in batch],
+            rule,
+            [seed_of(seed, want.prompt_id, want.n) for want in batch],
+            context.stop_requested,
+        )
+    except Interrupted:
+        raise StopRequested from None
+    except (RuntimeError, MemoryError) as error:
+        if not endings.is_out_of_memory(error):
+            raise
+        return []
+
+
 def _smaller(context: RunContext, size: int) -> int:
     """Half the batch, after a lack of memory."""
     if size == 1:
@@ -119,9 +143,8 @@ def _smaller(context: RunContext, size: int) -> int:
     return size // 2
 
 
-def wanted(paths: RunPaths, tokens: ChatTokens) -> tuple[int, list[Wanted]]:
-    """How many completions the job asks for, and those that its events do not hold yet, longest prompts first."""
-    held = set(_completed(paths.events))
+def wanted(paths: RunPaths, tokens: ChatTokens, held: Container[tuple[int, int]]) -> tuple[int, list[Wanted]]:
+    """How many completions the job asks for, and those that are not held yet, longest prompts first."""
     everything = 0
     missing = []
     for row in data.read_rows(paths.data / "prompts.jsonl"):
@@ -134,15 +157,20 @@ def wanted(paths: RunPaths, tokens: ChatTokens) -> tuple[int, list[Wanted]]:
     return everything, missing
 
 
-def _completed(path: Path) -> Iterator[tuple[int, int]]:
-    """(prompt, n) of the completions in an event log, whose last line may be torn."""
-    if not path.is_file():
-        return
-    with path.open("rb") as lines:
+def done_before(log: Path) -> Before:
+    """What an event log, whose last line may be torn, says of earlier workers."""
+    if not log.is_file():
+        return Before()
+    held: set[tuple[int, int]] = set()
+    step, seconds = 0, 0.0
+    with log.open("rb") as lines:
         for line in lines:
             event = events.decode(line)
             if isinstance(event, Completed):
-                yield event.prompt_id, event.n
+                held.add((event.prompt_id, event.n))
+            elif isinstance(event, Step):
+                step, seconds = max(step, event.step), seconds + event.seconds
+    return Before(frozenset(held), step, seconds)
 
 
 def batch_size(language_model: Any, longest_prompt: int, rule: Rule) -> int:
@@ -162,7 +190,9 @@ def load_for_answering(paths: RunPaths, job: Job) -> tuple[Any, ChatTokens]:
     """The base with the run's starting adapter merged in, 16-bit on a card and fp32 on a CPU, and its tokens."""
     base = model.base_of(job).path
     language_model = model.load_weights(ancestry.whole_weights(paths, job, base), model.working_dtype())
-    if ancestry.is_adapter(paths.start):
-        language_model = PeftModel.from_pretrained(language_model, paths.start).merge_and_unload()
+    for adapter in ancestry.layers(paths.start):
+        language_model = PeftModel.from_pretrained(language_model, adapter)
+        if not soft_prompt.is_soft(language_model):
+            language_model = language_model.merge_and_unload()
     language_model.config.use_cache = True
     return language_model.eval(), ChatTokens(base)

@@ -1,7 +1,9 @@
 """The child's side of a warm model: JSON lines in on stdin, JSON lines out on what was stdout.
 
-In: {"op": "load", ...} once, then {"op": "ask", "id", "turns", ...} and {"op": "cancel", "id"}; the end of stdin is the
-end. Out: "ready", then per question "delta"s and one "done" or "error". Prints of libraries go to stderr.
+In: {"op": "load", ...}, then {"op": "ask", "id", "turns", ...} and {"op": "cancel", "id"}; the end of stdin is the end.
+Out: "ready", then per question "delta"s and one "done" or "error". A later "load" is answered by "ready" where the
+model has the same weights under it, which are kept, and by "elsewhere" where it needs a child of its own. Prints of
+libraries go to stderr.
 """
 
 from __future__ import annotations
@@ -15,16 +17,23 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from workbench.errors import InputError, MemoryFullError, WorkbenchError
 from workbench.job import BaseRef
 from workbench.paths import ProjectPaths
 from workbench.worker import endings
+from workbench.worker.turn import Turn
 from workbench.worker.warm import Asked, GgufModel, TransformersModel, Warm
+
+if TYPE_CHECKING:
+    from workbench.exports.source import Source
 
 FLUSH_SECONDS = 0.03
 """Pieces that come faster than a person sees are sent together."""
+
+GIVE_WAY_SECONDS = 20.0
+"""A model on the card that was not asked for so long makes way for a run that waits: long enough to type a question."""
 
 
 def serve() -> int:
@@ -46,20 +55,48 @@ class _Server:
 
     def run(self) -> int:
         threading.Thread(target=self._read, daemon=True).start()
+        request = self._requests.get()
+        turn = Turn(title_of(request), lambda behind: self._send({"type": "waiting", "behind": behind}))
         began = time.monotonic()
         try:
-            model = load(self._requests.get())
+            model = load(request, turn)
         except (WorkbenchError, RuntimeError, MemoryError) as error:
             self._error(error, 0)
             return 1
-        facts = {name: getattr(model, name) for name in ("device", "dtype", "context", "template")}
-        self._send({"type": "ready", "seconds": time.monotonic() - began, **facts})
-        while True:
-            request = self._requests.get()
+        self._ready(model, began)
+        while request := self._next(turn):
             try:
-                self._answer(model, request)
+                if request["op"] == "load":
+                    self._change(model, request)
+                else:
+                    self._answer(model, request)
             except (WorkbenchError, RuntimeError, MemoryError) as error:
-                self._error(error, int(request["id"]))
+                self._error(error, int(request.get("id", 0)))
+        return 0
+
+    def _next(self, turn: Turn) -> dict[str, Any]:
+        """The next request; none when the card is for somebody else now."""
+        while True:
+            try:
+                return self._requests.get(timeout=GIVE_WAY_SECONDS if turn.held else None)
+            except queue.Empty:
+                if wanted_by := turn.wanted_by:
+                    self._send({"type": "gone", "to": wanted_by})
+                    return {}
+
+    def _ready(self, model: Warm, began: float, *, kept: bool = False) -> None:
+        facts = {name: getattr(model, name) for name in ("device", "dtype", "context", "template")}
+        self._send({"type": "ready", "seconds": time.monotonic() - began, "kept": kept, **facts})
+
+    def _change(self, model: Warm, request: dict[str, Any]) -> None:
+        """Another model on the weights that are there; where it is on others, says so."""
+        began = time.monotonic()
+        found = source_of(request) if request["kind"] != "gguf" else None
+        if found is None or not isinstance(model, TransformersModel) or found.model != model.folder:
+            self._send({"type": "elsewhere"})
+            return
+        model.wear(found.adapter, found.tokenizer)
+        self._ready(model, began, kept=True)
 
     def _read(self) -> None:
         for line in sys.stdin.buffer:
@@ -121,19 +158,30 @@ class _Server:
         self._out.write(json.dumps(message).encode() + b"\n")
 
 
-def load(request: dict[str, Any]) -> Warm:
-    """The model that the parent asked for."""
+def title_of(request: dict[str, Any]) -> str:
+    """What others read who wait for the card meanwhile."""
     kind, name = str(request["kind"]), str(request["name"])
-    if kind == "gguf":
-        return GgufModel(Path(name))
-    from workbench.exports import source
+    return f"{Path(str(request['project'])).name}: chat with {f'run {name}' if kind == 'run' else Path(name).name}"
+
+
+def load(request: dict[str, Any], turn: Turn) -> Warm:
+    """The model that the parent asked for; on a card once it is its turn."""
+    if request["kind"] == "gguf":
+        return GgufModel(Path(str(request["name"])), turn)
     from workbench.exports.tensors import Weights
 
-    if kind == "run":
-        found = source.of_run(ProjectPaths(Path(request["project"])).run(name).root, checkpoint=request["checkpoint"])
-    else:
-        found = source.of_base(BaseRef(name, name))
-    return TransformersModel(found.model, found.adapter, found.tokenizer, Weights(found.model).parameters)
+    found = source_of(request)
+    return TransformersModel(found.model, found.adapter, found.tokenizer, Weights(found.model).parameters, turn)
+
+
+def source_of(request: dict[str, Any]) -> Source:
+    """The files of the run or base that the parent asked for."""
+    from workbench.exports import source
+
+    name = str(request["name"])
+    if request["kind"] == "run":
+        return source.of_run(ProjectPaths(Path(request["project"])).run(name).root, checkpoint=request["checkpoint"])
+    return source.of_base(BaseRef(name, name))
 
 
 def stopped_at(pieces: Iterator[str], rule: Asked) -> Iterator[str]:

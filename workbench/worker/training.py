@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from transformers import PrinterCallback
 
-from workbench import checkpoints
-from workbench.errors import MemoryFullError
 from workbench.events import Metrics
-from workbench.worker import data, endings, model, saving
+from workbench.job import Job
+from workbench.paths import RunPaths
+from workbench.worker import attempts, data, model, saving
 from workbench.worker.arguments import Batch, trainer_arguments
-from workbench.worker.callback import Reporter
+from workbench.worker.callback import Look, Reporter
 from workbench.worker.context import RunContext, StopRequested
 from workbench.worker.decoding import Rule, answer_all
-
-ATTEMPTS = 4
-"""Times a run is tried with ever smaller micro-batches before it is said not to fit."""
 
 WATCHED_TOKENS = 64
 """An answer to a watched prompt is cut here: it is read in passing."""
@@ -35,53 +30,27 @@ class Recipe:
     encode: data.Encode
     check_start: Callable[[Any], None] | None = None
     """Called with the trainer before the first step of a run; raises where the starting point is wrong."""
+    least_rows: int = 1
+    """Rows that must go through the model at once, however short the memory."""
+    load: Callable[[RunPaths, Job], model.Start] = model.load_start
+    """Loads what the run starts from."""
+    watch: Callable[[Any, model.Start], Callable[[], Look] | None] | None = None
+    """What is looked at now and then, where that is not the policy's answers to the watched prompts."""
 
 
 def run(context: RunContext, recipe: Recipe) -> Metrics:
     """Trains, and returns the last step's metrics. Ends with StopRequested when the person asked."""
     model.quiet_libraries()
-    if (context.paths.model / checkpoints.MANIFEST).is_file():
-        context.note("The model of this run is finished already; there is nothing left to train.")
-        return {}
-    settings = context.job.settings
-    batch: Batch | None = Batch(int(settings["micro_batch"]), int(settings["accumulation"]))
-    for _ in range(ATTEMPTS):
-        if batch is None:
-            break
-        try:
-            return _attempt(context, recipe, batch)
-        except (RuntimeError, MemoryError) as error:  # torch's OutOfMemoryError is a RuntimeError
-            if not endings.is_out_of_memory(error):
-                raise
-        batch = _shrunk(context, batch)
-    raise MemoryFullError(
-        "The run does not fit into memory, even with the smallest micro-batch that was tried.",
-        "Lower max_length or the rank, switch gradient_checkpointing on, or choose a smaller base or preset.",
-    )
-
-
-def _shrunk(context: RunContext, batch: Batch) -> Batch | None:
-    """Frees what the failed attempt held, and says with which smaller micro-batch the run goes on."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    smaller = batch.smaller()
-    if smaller is not None:
-        context.note(
-            f"Out of memory with {batch.micro} rows at once. Trying {smaller.micro}, added up over "
-            f"{smaller.accumulation}: a step still sees {batch.micro * batch.accumulation} rows.",
-            "warning",
-        )
-    return smaller
+    return attempts.shrinking(context, lambda batch: _attempt(context, recipe, batch), least_rows=recipe.least_rows)
 
 
 def _attempt(context: RunContext, recipe: Recipe, batch: Batch) -> Metrics:
     settings = context.job.settings
-    newest = _newest_checkpoint(context)
+    newest = attempts.newest_checkpoint(context)
     dtype = str(model.working_dtype()).removeprefix("torch.")
     context.started(str(model.device()), dtype, newest.step if newest is not None else None)
     context.phase("loading the base")
-    start = model.load_start(context.paths, context.job)
+    start = recipe.load(context.paths, context.job)
     context.phase("preparing the data")
     training, held_out = data.training_sets(
         context.paths.data, start.tokens, recipe.encode, longest_row(settings, start), context.note
@@ -111,8 +80,7 @@ def _attach(context: RunContext, recipe: Recipe, start: model.Start, trainer: An
     trainer.publisher = publisher
     trainer.publish = publisher.checkpoint
     trained, total = model.count_parameters(trainer.model)
-    saving.check_room(context.paths.root, trained)
-    prompts = [row["prompt"] for row in data.read_rows(context.paths.data / "watch.jsonl")]
+    saving.check_room(context.paths.root, trained, saving.frozen_bytes(trainer.model))
     check = recipe.check_start
     reporter = Reporter(
         context,
@@ -123,7 +91,7 @@ def _attach(context: RunContext, recipe: Recipe, start: model.Start, trainer: An
             "total_parameters": total,
         },
         evaluate=trainer.evaluate if trainer.eval_dataset is not None else None,
-        watch=_watcher(trainer, start, prompts) if prompts and int(context.job.settings["watch_every"]) else None,
+        watch=_watch(context, recipe, start, trainer) if int(context.job.settings["watch_every"]) else None,
         before_first_step=(lambda: check(trainer)) if check is not None else None,
     )
     trainer.remove_callback(PrinterCallback)
@@ -131,14 +99,20 @@ def _attach(context: RunContext, recipe: Recipe, start: model.Start, trainer: An
     return reporter
 
 
-def _watcher(
-    trainer: Any, start: model.Start, prompts: Sequence[Sequence[Mapping[str, str]]]
-) -> Callable[[], list[list[str]]]:
+def _watch(context: RunContext, recipe: Recipe, start: model.Start, trainer: Any) -> Callable[[], Look] | None:
+    """What is looked at now and then, if there is anything."""
+    if recipe.watch is not None:
+        return recipe.watch(trainer, start)
+    prompts = [row["prompt"] for row in data.read_rows(context.paths.data / "watch.jsonl")]
+    return _watcher(trainer, start, prompts) if prompts else None
+
+
+def _watcher(trainer: Any, start: model.Start, prompts: Sequence[Sequence[Mapping[str, str]]]) -> Callable[[], Look]:
     """Answers the watched prompts greedily with the model as it is. No random number is drawn."""
     ids = [start.tokens.prompt_ids(turns) for turns in prompts]
     rule = Rule(temperature=0, top_p=1, max_tokens=WATCHED_TOKENS, end_ids=tuple(start.tokens.end_ids))
 
-    def watch() -> list[list[str]]:
+    def watch() -> Look:
         was_training = trainer.model.training
         trainer.model.eval()
         with trainer.compute_loss_context_manager():
@@ -150,11 +124,3 @@ def _watcher(
         ]
 
     return watch
-
-
-def _newest_checkpoint(context: RunContext) -> checkpoints.Checkpoint | None:
-    """The newest checkpoint that verifies; None for a run that begins. Says which were skipped, and why."""
-    newest = checkpoints.newest_valid(context.paths.checkpoints)
-    for reason in newest.skipped if newest is not None else ():
-        context.note(f"A newer checkpoint cannot be used: {reason}", "warning")
-    return newest

@@ -9,9 +9,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol
 
-from workbench.errors import InputError
+from workbench import hardware
+from workbench.errors import InputError, RunError
 from workbench.tokens import CLOSE, OPEN, PLAIN_TEMPLATE, ChatTokens, Turns, compile_template
 from workbench.worker.limits import bounded
+from workbench.worker.turn import Turn
 
 GGUF_CONTEXT = 8192
 """Tokens of context for a GGUF: its cache takes memory for all of them at once."""
@@ -47,23 +49,31 @@ class Asked:
 
 
 class TransformersModel:
-    """Whole weights, an adapter merged into them in memory: 16-bit on a card with room, fp32 on the processor."""
+    """Whole weights and the adapters that they wear: 16-bit on a card with room, fp32 on the processor."""
 
-    def __init__(self, folder: Path, adapter: Path | None, tokenizer: Path, parameters: int) -> None:
-        _hide_a_full_card(parameters)
+    def __init__(self, folder: Path, adapter: Path | None, tokenizer: Path, parameters: int, turn: Turn) -> None:
+        _take_the_card(parameters, turn)
         from workbench.worker import model
 
         model.quiet_libraries()
-        dtype = model.working_dtype()
-        self.model = model.load_weights(folder, dtype)
-        if adapter is not None:
-            from peft import PeftModel
+        from workbench.worker.adapters import Wardrobe
 
-            self.model = PeftModel.from_pretrained(self.model, str(adapter)).merge_and_unload()
+        dtype = model.working_dtype()
+        self.folder = folder
+        self.model = model.load_weights(folder, dtype)
         self.model.eval().config.use_cache = True
-        self.tokens = ChatTokens(tokenizer)
+        self._wardrobe = Wardrobe(self.model)
         self.device, self.dtype = str(model.device()), str(dtype).removeprefix("torch.")
-        self.context = int(self.model.config.get_text_config().max_position_embeddings)
+        if not self.device.startswith("cuda"):
+            turn.give_back()
+        self.wear(adapter, tokenizer)
+
+    def wear(self, adapter: Path | None, tokenizer: Path) -> None:
+        """Goes on with another adapter of the same weights, or with none, and the tokenizer it was tuned with."""
+        self.tokens = ChatTokens(tokenizer)
+        self._wardrobe.wear(adapter)
+        whole = int(self.model.config.get_text_config().max_position_embeddings)
+        self.context = whole - self._wardrobe.taken_tokens
         self.template = "its own" if self.tokens.has_own_template else "plain"
 
     def prompt(self, turns: Turns) -> list[int]:
@@ -90,15 +100,16 @@ class TransformersModel:
         import numpy as np
         import torch
 
+        from workbench.worker import soft_prompt
         from workbench.worker.decoding import Rule, pick
 
         how = Rule(rule.temperature, rule.top_p, rule.max_tokens, tuple(self.tokens.end_ids))
         generator = np.random.default_rng(rule.seed)
-        ids, cache = torch.tensor([prompt], device=self.model.device), None  # (1, T)
+        ids = torch.tensor([prompt], device=self.model.device)  # (1, T)
         with torch.inference_mode():
+            cache, _ = soft_prompt.cache_of(self.model, self._wardrobe.filled, 1)
             for _ in range(rule.max_tokens):
                 out = self.model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
-                cache = out.past_key_values
                 draw = torch.tensor([generator.random()], dtype=torch.float64, device=ids.device)
                 token = int(pick(out.logits[:, -1], how, draw))
                 if token in how.end_ids:
@@ -109,28 +120,40 @@ class TransformersModel:
                 ids = torch.tensor([[token]], device=ids.device)
 
 
-def _hide_a_full_card(parameters: int) -> None:
-    """Leaves the card alone when it has too little free memory: a training run may be using it. Before torch starts."""
-    from workbench import hardware
+def _take_the_card(parameters: int, turn: Turn) -> None:
+    """Waits for the card if there is one for torch, and leaves it alone if other programs left too little memory.
 
+    Before torch looks for it: afterwards it cannot be hidden any more.
+    """
+    import torch
+
+    if hardware.free_vram_bytes() is None or not torch.backends.cuda.is_built():
+        return
+    turn.take()
     free = hardware.free_vram_bytes()
     if free is not None and free < parameters * 2 * CARD_ROOM:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        turn.give_back()
 
 
 class GgufModel:
     """A GGUF file in llama.cpp, with the chat template that the file brings along."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, turn: Turn) -> None:
         from workbench.worker import gguf_file
 
         gguf_file.limit_memory(path)
         import llama_cpp
 
         on_card = bool(llama_cpp.llama_supports_gpu_offload())
+        if on_card and hardware.free_vram_bytes() is not None:
+            turn.take()
         self._stack = ExitStack()
         opened = gguf_file.opened(path, n_ctx=GGUF_CONTEXT, n_gpu_layers=-1 if on_card else 0)
-        self.llama = self._stack.enter_context(opened)
+        try:
+            self.llama = self._stack.enter_context(opened)
+        except RunError as error:  # no run of ours: the file is what a person gave
+            raise InputError(error.message, error.hint) from None
         self._control = gguf_file.control_tokens(self.llama)
         self._ends = gguf_file.ends(self.llama)
         vocab = llama_cpp.llama_model_get_vocab(self.llama.model)
