@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import math
@@ -21,140 +20,14 @@ from workbench.errors import DiskFullError, ExportError, SettingError
 from workbench.exports import plan, template, verify
 from workbench.exports.adapter import Adapter
 from workbench.exports.folder import Delivery
-from workbench.exports.gguf import byte_level, layout, vocabulary
 from workbench.exports.tensors import Weights
 from workbench.exports.verify import Difference, Figures, Mark
-from workbench.paths import BUNDLED_BASE
-
-CONFIG: dict[str, Any] = {
-    "architectures": ["LlamaForCausalLM"],
-    "hidden_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "vocab_size": 300,
-}
-BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False}
-
-
-def tokenizer_json(pre_tokenizer: dict[str, Any] | None = None, **model: Any) -> dict[str, Any]:
-    """A byte-level tokenizer.json of the 256 bytes and one merge."""
-    vocab = {letter: n for n, letter in enumerate([*byte_level.byte_letters().values(), "th"])}
-    return {
-        "model": {"type": "BPE", "vocab": vocab, "merges": [["t", "h"]], **model},
-        "pre_tokenizer": pre_tokenizer or {**BYTE_LEVEL, "use_regex": True},
-        "added_tokens": [{"id": 257, "content": "<|end|>", "special": True}],
-    }
-
-
-def split_by(regex: str) -> dict[str, Any]:
-    step = {"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": False}
-    return {"type": "Sequence", "pretokenizers": [step, BYTE_LEVEL]}
 
 
 def test_the_folder_is_the_list() -> None:
     """Every file with an EXPORT is a target, and the screen gets its fields from there."""
     assert [target.name for target in exports.all_exports()] == ["gguf", "gguf-lora", "merged", "ollama"]
     assert [field.name for field in exports.get("gguf").fields] == ["quants", "out", "base16", "adapter"]
-
-
-def test_the_bundled_base_can_be_exported() -> None:
-    """The bundled base is said to be exportable before anything is trained on it."""
-    config = json.loads((BUNDLED_BASE / "config.json").read_text())
-    tokenizer = json.loads((BUNDLED_BASE / "tokenizer.json").read_text())
-
-    assert exports.exportable(config, tokenizer) == ""
-
-
-@pytest.mark.parametrize(
-    ("change", "word"),
-    [
-        ({"architectures": ["MambaForCausalLM"]}, "MambaForCausalLM"),
-        ({"quantization_config": {"quant_method": "bitsandbytes"}}, "quantised"),
-        ({"hidden_act": "gelu"}, "gelu"),
-        ({"rope_parameters": {"rope_type": "yarn"}}, "yarn"),
-        ({"vocab_size": 100}, "only 100"),
-    ],
-)
-def test_a_model_that_cannot_become_a_gguf_is_told_why(change: dict[str, Any], word: str) -> None:
-    """A config.json that we cannot write yields a sentence that names the reason."""
-    assert word in exports.exportable({**CONFIG, **change}, tokenizer_json())
-
-
-@pytest.mark.parametrize(
-    ("tokenizer", "word"),
-    [
-        ({}, "tokenizer.json"),
-        ({**tokenizer_json(), "normalizer": {"type": "NFKC"}}, "NFKC"),
-        (tokenizer_json(byte_fallback=True), "treats spaces"),
-        (tokenizer_json(split_by("a+")), "a+"),
-        (tokenizer_json({"type": "Whitespace"}), "Whitespace"),
-        ({**tokenizer_json(), "added_tokens": [{"id": 3, "content": "<x>", "lstrip": True}]}, "lstrip"),
-        (tokenizer_json(vocab={"a": 0}), "single bytes"),
-        ({"model": {"type": "BPE", "vocab": None}, "pre_tokenizer": {**BYTE_LEVEL, "use_regex": True}}, "damaged"),
-    ],
-)
-def test_a_tokenizer_that_cannot_become_a_gguf_is_told_why(tokenizer: dict[str, Any], word: str) -> None:
-    """A tokenizer.json that llama.cpp has no equal for yields a sentence that names the reason."""
-    assert word in exports.exportable(CONFIG, tokenizer)
-
-
-@pytest.mark.parametrize(
-    ("tokenizer", "name"),
-    [
-        (tokenizer_json(), "gpt-2"),
-        (tokenizer_json(split_by(byte_level.LLAMA3), ignore_merges=True), "llama-bpe"),
-        (tokenizer_json(split_by(byte_level.LLAMA3)), "dbrx"),
-        (tokenizer_json(split_by(byte_level.QWEN2)), "qwen2"),
-        (
-            tokenizer_json(
-                {
-                    "type": "Sequence",
-                    "pretokenizers": [{"type": "Digits", "individual_digits": True}, {**BYTE_LEVEL, "use_regex": True}],
-                }
-            ),
-            "smollm",
-        ),
-    ],
-)
-def test_a_pre_tokenizer_is_known_by_its_rules(tokenizer: dict[str, Any], name: str) -> None:
-    """The rules in tokenizer.json, not a hash, find llama.cpp's name; so a retrained tokenizer is known too."""
-    assert vocabulary.read(tokenizer, 300).pre == name
-
-
-def test_the_vocabulary_is_filled_to_the_model_s_size() -> None:
-    """Ids that the model has and the tokenizer lacks become unused tokens, and special ones become control tokens."""
-    words = vocabulary.read(tokenizer_json(), 260)
-
-    assert (len(words.tokens), words.tokens[257], words.types[257]) == (260, "<|end|>", vocabulary.CONTROL)
-    assert words.types[258:] == [vocabulary.UNUSED] * 2
-    assert words.merges == ["t h"]
-
-
-def test_what_the_tokenizer_puts_around_a_text_is_read_from_its_template() -> None:
-    """A post-processor that begins with a special token sets add_bos, and one that ends with it add_eos."""
-    template = {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>"}}, {"Sequence": {"id": "A"}}]}
-
-    assert vocabulary.added_around(template) == (True, False)
-    assert vocabulary.added_around({"type": "Sequence", "processors": [{"type": "ByteLevel"}]}) == (False, False)
-
-
-def test_a_merge_of_unknown_tokens_is_damage() -> None:
-    """A tokenizer.json whose merges do not fit its vocabulary is called damaged, with the merge named."""
-    broken = copy.deepcopy(tokenizer_json())
-    broken["model"]["merges"].append(["q", "zz"])
-
-    assert vocabulary.damage(tokenizer_json()) == ""
-    assert "'zz'" in vocabulary.damage(broken)
-
-
-def test_q_and_k_are_permuted_as_llama_cpp_wants() -> None:
-    """Two heads of four rows: rotary halves (0 1 | 2 3) become 0 2 1 3, head by head."""
-    rows: Any = np.arange(8)[:, None] * np.ones((1, 3), dtype=int)
-    heads = {"hidden_size": 8, "num_attention_heads": 2}
-
-    permuted: Any = layout.interleaved("model.layers.0.self_attn.q_proj.weight", rows, heads)
-
-    assert permuted[:, 0].tolist() == [0, 2, 1, 3, 4, 6, 5, 7]
 
 
 def test_quants_are_parsed_in_any_case_and_order() -> None:

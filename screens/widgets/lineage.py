@@ -11,7 +11,6 @@ from textual.content import Content
 from screens.active import run_title
 from screens.safe import line
 from screens.widgets.status import duration
-from workbench.runs.lineage import tree
 
 if TYPE_CHECKING:
     from workbench.job import Job
@@ -32,6 +31,8 @@ RECENT_ROWS = 12
 
 def lineage(runs: Sequence[tuple[Job, Status]], base_name: str) -> Content:
     """The tree of training runs under the base, each with its method and state."""
+    from workbench.runs.lineage import tree  # late: the first paint is of no run, and they are a tenth of it
+
     trained = [(job, status) for job, status in runs if job.kind == "train"]
     if not trained:
         return Content.styled(

@@ -90,7 +90,8 @@ policy = AutoModelForCausalLM.from_pretrained(o["base"], dtype=torch.float32)
 value = AutoModelForSequenceClassification.from_pretrained(o["base"], num_labels=1, dtype=torch.float32)
 trainer = PPOTrainer(
     args=PPOConfig(
-        output_dir=o["out"], per_device_train_batch_size=o["rows"], gradient_accumulation_steps=o["rollout"] // o["rows"],
+        output_dir=o["out"], per_device_train_batch_size=o["rows"],
+        gradient_accumulation_steps=o["rollout"] // o["rows"],
         num_mini_batches=o["rollout"] // o["rows"], num_ppo_epochs=o["passes"], total_episodes=o["episodes"],
         response_length=o["tokens"], stop_token="eos" if o["ends"] else None, temperature=1.0, learning_rate=o["rate"],
         kl_coef=o["beta"], missing_eos_penalty=1.0 if o["ends"] else None, num_sample_generations=0, seed=o["seed"],

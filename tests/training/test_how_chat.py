@@ -74,3 +74,29 @@ def test_wearing_another_adapter_keeps_the_very_same_weights(make_run: MakeRun, 
     assert places <= {value.data_ptr() for value in base.parameters()}
     assert not torch.equal(logits[0], bare)
     assert torch.equal(logits[2], bare)
+
+
+def test_dora_is_merged_to_answer_and_stays_on(make_run: MakeRun, tiny_base: Path) -> None:
+    """A DoRA run answers from plain weights, with the unmerged one's logits to rounding; nothing else is worn there."""
+    import torch
+    from peft import PeftModel
+
+    from workbench.worker.model import load_weights
+    from workbench.worker.turn import Turn as Place
+    from workbench.worker.warm import TransformersModel
+
+    dora = make_run("sft", "0001", how="lora", dora=True, learning_rate=0.02, max_steps=2).train().paths.model
+    plain = make_run("sft", "0002", how="lora", max_steps=2).train().paths.model
+    warm, other = (
+        TransformersModel(tiny_base, adapter, tiny_base, 1, Place("a test", lambda behind: None))
+        for adapter in (dora, plain)
+    )
+    unmerged = PeftModel.from_pretrained(load_weights(tiny_base, torch.float32), dora).eval()
+    ids = torch.arange(5, 25)[None]
+    with torch.inference_mode():
+        difference = (warm.model(ids).logits - unmerged(ids).logits).abs().max()
+
+    assert not any("lora" in name for name, _ in warm.model.named_parameters())
+    assert float(difference) < 1e-4
+    assert (warm.can_wear(tiny_base, plain), warm.can_wear(tiny_base, None)) == (False, False)
+    assert (other.can_wear(tiny_base, dora), other.can_wear(tiny_base, None)) == (False, True)

@@ -143,6 +143,12 @@ async def settle(pilot: Pilot[Any]) -> None:
         busy = any(not worker.is_finished for worker in pilot.app.workers)
 
 
+async def until(pilot: Pilot[Any], text: str) -> None:
+    """Waits until the screen shows a text; the test's own time limit ends a wait in vain."""
+    while text not in drawn(pilot.app):
+        await pilot.pause(0.02)
+
+
 def drawn(app: App[Any]) -> str:
     """What the terminal shows, as lines of text."""
     return "\n".join("".join(segment.text for segment in strip) for strip in app.screen._compositor.render_strips())

@@ -11,7 +11,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from screens.app import BenchApp
-from tests.ui.conftest import HOSTILE, SIZES, drawn, settle
+from tests.ui.conftest import HOSTILE, SIZES, drawn, settle, until
 from workbench import session
 from workbench.bench import Bench
 
@@ -59,12 +59,6 @@ async def ask(pilot: Pilot[Any], question: str) -> None:
     line.focus()
     line.value = question
     await pilot.press("enter")
-
-
-async def until(pilot: Pilot[Any], text: str) -> None:
-    """Waits until the screen shows a text; the test's own time limit ends a wait in vain."""
-    while text not in drawn(pilot.app):
-        await pilot.pause(0.02)
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -12,7 +12,7 @@ import pytest
 
 from screens.app import BenchApp
 from screens.compare import CompareScreen
-from tests.ui.conftest import drawn, settle
+from tests.ui.conftest import drawn, settle, until
 from tests.ui.test_export import exported, trained
 from workbench import session
 from workbench.bench import Bench
@@ -49,16 +49,6 @@ def answering(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         return subprocess.Popen([sys.executable, str(script)], stdin=pipe, stdout=pipe, stderr=pipe)
 
     monkeypatch.setattr(session, "_spawn", spawn)
-
-
-async def until(pilot: Any, text: str) -> None:
-    """Waits until the screen shows it."""
-    for _ in range(200):
-        await settle(pilot)
-        if text in drawn(pilot.app):
-            return
-        await pilot.pause(0.02)
-    raise AssertionError(f"{text!r} never came:\n{drawn(pilot.app)}")
 
 
 async def test_votes_are_counted_for_what_was_heard_and_nothing_says_which_is_which(

@@ -15,7 +15,7 @@ from screens.live import LiveScreen
 from screens.messages import OpenRun
 from screens.widgets.chart import LineChart
 from tests.fake_worker import FakeWorker, make_job
-from tests.ui.conftest import HOSTILE, drawn, settle
+from tests.ui.conftest import HOSTILE, drawn, settle, until
 from workbench.bench import Bench
 from workbench.events import (
     Alive,
@@ -66,12 +66,6 @@ async def opened(pilot: Pilot[Any], run: Run) -> LiveScreen:
     screen = pilot.app.screen
     assert isinstance(screen, LiveScreen)
     return screen
-
-
-async def until(pilot: Pilot[Any], text: str) -> None:
-    """Waits until the text is on screen; the test's own time limit ends it otherwise."""
-    while text not in drawn(pilot.app):
-        await pilot.pause(0.05)
 
 
 async def test_a_running_run_grows_on_screen_and_its_death_is_told(bench: Bench) -> None:

@@ -38,6 +38,11 @@ def layers(folder: Path) -> list[Path]:
     return [place for place in (below(folder), folder) if place is not None and is_adapter(place)]
 
 
+def is_quick(folder: Path | None) -> bool:
+    """Whether an adapter may stay unmerged while it answers. DoRA works out every weight's length for every token."""
+    return folder is None or not any(config_of(layer).get("use_dora") for layer in layers(folder))
+
+
 def config_of(folder: Path) -> dict[str, Any]:
     """What the adapter in a folder says of itself; empty where there is none."""
     try:

@@ -63,7 +63,7 @@ HEAD_BITS = 6.7
 _Q = Quant
 ALL: tuple[Quant, ...] = (
     _Q("f32", 0, 32.0, "nothing; for comparing only", Mark(0.998, 1e-5, "Only the order of additions differs.")),
-    _Q("f16", 1, 16.0, "nothing of a 16-bit model", Mark(0.995, 1e-4, "float16 is exact, or off by 2⁻¹¹."), 1e-6),
+    _Q("f16", 1, 16.0, "nothing of a 16-bit model", Mark(0.995, 1e-4, "float16 is exact, or off by 2⁻¹¹."), 3e-7),
     _Q("bf16", 32, 16.0, "digits of a float16 model", Mark(0.99, 2e-3, "bfloat16 is exact, or off by 2⁻⁹."), 1e-6),
     _Q("Q8_0", 7, 8.5, "nothing to notice", Mark(0.99, 1e-2, "Too little to hear."), 1e-5, any_width=True),
     _Q("Q6_K", 18, 6.56, "next to nothing", Mark(0.97, 3e-2, "Rarely another word."), 5e-5),
@@ -82,16 +82,16 @@ ALL: tuple[Quant, ...] = (
     _Q("IQ3_M", 27, 3.57, "some sentences", Mark(0.76, 6e-1), 1e-3),
     _Q("IQ3_S", 26, 3.46, "some sentences", Mark(0.74, 7e-1), 1e-3),
     _Q("Q3_K_S", 11, 3.44, "some sentences", Mark(0.74, 7e-1), 9e-4),
-    _Q("IQ3_XS", 22, 3.29, "some sentences", Mark(0.72, 8e-1), 8e-4, weighed=True),
+    _Q("IQ3_XS", 22, 3.29, "some sentences", Mark(0.72, 8e-1), 7e-4, weighed=True),
     _Q("IQ3_XXS", 23, 3.23, "much: models under 7 B suffer", Mark(0.68, 1.0), 2e-3, weighed=True),
     _Q("Q2_K", 10, 2.91, "much: models under 13 B suffer", Mark(0.6, 1.3), 1e-3),
-    _Q("IQ2_M", 29, 2.77, "much: models under 13 B suffer", Mark(0.58, 1.4), 3e-3, weighed=True),
-    _Q("Q2_K_S", 21, 2.72, "very much", Mark(0.54, 1.6), 6e-3, weighed=True),
+    _Q("IQ2_M", 29, 2.77, "much: models under 13 B suffer", Mark(0.58, 1.4), 2e-3, weighed=True),
+    _Q("Q2_K_S", 21, 2.72, "very much", Mark(0.54, 1.6), 4e-3, weighed=True),
     _Q("IQ2_S", 28, 2.57, "very much", Mark(0.52, 1.7), 3e-3, weighed=True),
     _Q("IQ2_XS", 20, 2.39, "very much", Mark(0.5, 1.8), 3e-3, weighed=True),
-    _Q("IQ2_XXS", 19, 2.18, "very much: for 30 B and more", Mark(0.45, 2.2), 6e-3, weighed=True),
+    _Q("IQ2_XXS", 19, 2.18, "very much: for 30 B and more", Mark(0.45, 2.2), 3e-3, weighed=True),
     _Q("IQ1_M", 31, 1.93, "most of it: for 70 B and more", Mark(0.35, 3.0), 1e-2, weighed=True),
-    _Q("IQ1_S", 24, 1.78, "most of it: for 70 B and more", Mark(0.3, 3.5), 2e-2, weighed=True),
+    _Q("IQ1_S", 24, 1.78, "most of it: for 70 B and more", Mark(0.3, 3.5), 1e-2, weighed=True),
 )
 """By falling size. The marks of what a person would use are several times looser than what a right export reaches."""
 

@@ -19,8 +19,7 @@ from workbench.errors import SettingError, StartingPointError
 from workbench.fields import Field, Value
 from workbench.methods import Method, Panel
 from workbench.methods.reference import beta_field, precompute_field, precomputes
-from workbench.methods.shared import HOW
-from workbench.methods.shared import JUDGES
+from workbench.methods.shared import HOW, JUDGES
 
 if TYPE_CHECKING:
     from workbench.events import Metrics

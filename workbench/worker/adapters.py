@@ -1,6 +1,7 @@
 """Several adapters of one base in memory, of which one at a time is worn, or none: changing them loads no base.
 
-They are not merged: taken off again, 16-bit weights would not be what they were.
+They are not merged: taken off again, 16-bit weights would not be what they were. DoRA is, and then stays on: unmerged
+it answers at a tenth of the speed.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ class Wardrobe:
         self.base = base
         self.filled: soft_prompt.Filled | None = None
         """The worn soft prompt as keys and values, to begin a cache with."""
+        self.fixed = False
+        """Whether an adapter is part of the weights now, so that no other can be worn."""
         self._peft: Any = None
         self._names: dict[Path, str] = {}
 
@@ -28,7 +31,10 @@ class Wardrobe:
         """Takes off what is worn and puts on the adapter in `folder`; None leaves the base bare."""
         layers = ancestry.layers(folder) if folder is not None else []
         low_rank = next((layer for layer in layers if not ancestry.is_soft_prompt(layer)), None)
-        if low_rank is None:
+        if low_rank is not None and not ancestry.is_quick(low_rank):
+            self.base = PeftModel.from_pretrained(self.base, str(low_rank)).merge_and_unload()
+            self.fixed = True
+        elif low_rank is None:
             if self._peft is not None:
                 self._peft.base_model.disable_adapter_layers()
         else:

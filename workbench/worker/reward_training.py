@@ -115,8 +115,7 @@ class RankingTrainer(Prepared, RewardTrainer):
     def __init__(self, *, margin: float, centring: float, tokens: ChatTokens, **given: Any) -> None:
         pad_id = next(number for number in range(len(tokens.end_ids) + 1) if number not in tokens.end_ids)
         super().__init__(**given, data_collator=RankingCollator(pad_id))
-        # The model reads its reward at the last token that is not padding, which must not be an answer's end.
-        self.model.config.get_text_config().pad_token_id = pad_id
+        self.pad_id = pad_id
         self.margin = margin
         self.centring = centring
         self.seen = {"train": Seen(), "eval": Seen()}
@@ -132,6 +131,9 @@ class RankingTrainer(Prepared, RewardTrainer):
         """The batch's loss. What the figures are made of is kept until the next report."""
         mode = "train" if self.model.training else "eval"
         mask, sizes = inputs["attention_mask"], inputs["sizes"]
+        # The model reads its reward at the last token that is not padding, which must not be an answer's end. Said
+        # at every step: Trainer puts the tokenizer's pad token, which may be that end, back when training begins.
+        self.model.config.get_text_config().pad_token_id = self.pad_id
         outputs = model(input_ids=inputs["input_ids"], attention_mask=mask, use_cache=False)
         rewards = outputs.logits.squeeze(-1).float()  # (N,)
         loss = ranking_loss(rewards, inputs["members"], inputs["present"], inputs["weights"], len(sizes), self.margin)

@@ -92,11 +92,11 @@ class _Server:
         """Another model on the weights that are there; where it is on others, says so."""
         began = time.monotonic()
         found = source_of(request) if request["kind"] != "gguf" else None
-        if found is None or not isinstance(model, TransformersModel) or found.model != model.folder:
+        if found and isinstance(model, TransformersModel) and model.can_wear(found.model, found.adapter):
+            model.wear(found.adapter, found.tokenizer)
+            self._ready(model, began, kept=True)
+        else:
             self._send({"type": "elsewhere"})
-            return
-        model.wear(found.adapter, found.tokenizer)
-        self._ready(model, began, kept=True)
 
     def _read(self) -> None:
         for line in sys.stdin.buffer:

@@ -7,9 +7,10 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from workbench import hardware
+from workbench.bases import ancestry
 from workbench.errors import InputError, RunError
 from workbench.tokens import CLOSE, OPEN, PLAIN_TEMPLATE, ChatTokens, Turns, compile_template
 from workbench.worker.limits import bounded
@@ -60,13 +61,21 @@ class TransformersModel:
 
         dtype = model.working_dtype()
         self.folder = folder
-        self.model = model.load_weights(folder, dtype)
-        self.model.eval().config.use_cache = True
-        self._wardrobe = Wardrobe(self.model)
+        whole = model.load_weights(folder, dtype).eval()
+        whole.config.use_cache = True
+        self._wardrobe = Wardrobe(whole)
         self.device, self.dtype = str(model.device()), str(dtype).removeprefix("torch.")
         if not self.device.startswith("cuda"):
             turn.give_back()
         self.wear(adapter, tokenizer)
+
+    @property
+    def model(self) -> Any:
+        return self._wardrobe.base
+
+    def can_wear(self, folder: Path, adapter: Path | None) -> bool:
+        """Whether a model of these weights with this adapter needs nothing loaded but the adapter."""
+        return folder == self.folder and not self._wardrobe.fixed and ancestry.is_quick(adapter)
 
     def wear(self, adapter: Path | None, tokenizer: Path) -> None:
         """Goes on with another adapter of the same weights, or with none, and the tokenizer it was tuned with."""
