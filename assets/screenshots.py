@@ -30,6 +30,8 @@ class Scene:
     wait: float = SETTLE_SECONDS
 
 
+ASKED = tuple("question_mark" if letter == "?" else letter for letter in "What is the opposite of hot?")
+
 SCENES = (
     Scene("home", ("1",), (160, 40)),
     Scene("models", ("2",)),
@@ -38,10 +40,15 @@ SCENES = (
     Scene("rank", ("5",)),
     Scene("rank-small", ("5",), (80, 24)),
     Scene("runs", ("6",), (160, 40)),
+    Scene("lineage", ("6", "v"), (160, 40)),
     Scene("live", ("6", "/", *"dpo", "enter", "enter"), (160, 45)),
+    Scene("ppo", ("6", "/", *"ppo", "enter", "enter"), (160, 45)),
+    Scene("reward", ("6", "/", *"reward", "enter", "enter"), (160, 45)),
     Scene("train", ("1", "t")),
-    Scene("export", ("7",)),
-    Scene("chat", ("8", *"What is the opposite of hot", "question_mark", "enter"), wait=30.0),
+    Scene("train-ppo", ("1", "t", "enter", "/", *"ppo", "enter", "enter"), (120, 40)),
+    Scene("export", ("7",), (120, 40)),
+    Scene("compare", ("7", "tab", "b"), wait=60.0),
+    Scene("chat", ("8", "escape", "b", "enter", "i", *ASKED, "enter"), (130, 32), wait=40.0),
     Scene("doctor", ("9",)),
     Scene("help", ("5", "question_mark")),
 )

@@ -8,11 +8,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import importlib
 import signal
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import work
 from textual.app import SystemCommand
@@ -26,6 +25,7 @@ from screens import messages
 from screens.active import ActiveRun, ActiveRuns
 from screens.base import LEAST_COLUMNS, LEAST_ROWS, NOTICE_SECONDS, BenchScreen
 from screens.personal import Misread, PersonalApp, misread_error, wants_ascii
+from screens.places import PLACES, opener
 from screens.safe import clean
 from screens.stylesheet import OnceParsed
 from screens.widgets.keys import shown_bindings
@@ -40,45 +40,9 @@ LOOK_SECONDS = 1.0
 """How often the active run's row is brought up to date. The live screen follows its own run more often."""
 
 
-@dataclass(frozen=True)
-class Place:
-    """A main screen: its mode, its digit, its name, and where its class is."""
-
-    mode: str
-    key: str
-    label: str
-    screen: str
-    about: str
-
-
-PLACES = (
-    Place("home", "1", "Home", "screens.home:HomeScreen", "The project at a glance, and the next step."),
-    Place("models", "2", "Models", "screens.models:ModelsScreen", "Choose the base model, or add one."),
-    Place("data", "3", "Data", "screens.data:DataScreen", "Import and read prompts, demonstrations and pairs."),
-    Place("sample", "4", "Sample", "screens.sample:SampleScreen", "Let a model answer your prompts."),
-    Place("rank", "5", "Rank", "screens.rank:RankScreen", "Say which answer is better, with single keys."),
-    Place("runs", "6", "Runs", "screens.runs:RunsScreen", "Every run: training, sampling, exports."),
-    Place("export", "7", "Export", "screens.export:ExportScreen", "Take a model with you, checked."),
-    Place("chat", "8", "Chat", "screens.chat:ChatScreen", "Talk with what was trained."),
-    Place(
-        "doctor", "9", "Doctor", "screens.doctor:DoctorScreen", "What of this machine works, and how to mend the rest."
-    ),
-)
-"""One line a screen. Order and digits are design."""
-
 LIVE = "screens.live:LiveScreen"
 TRAIN = "screens.train:TrainScreen"
 COMPARE = "screens.compare:CompareScreen"
-
-
-def opener(target: str) -> Callable[..., BenchScreen]:
-    """A function that imports `module:Class` when it is called and makes one."""
-    module, _, name = target.partition(":")
-
-    def make(*values: Any, **named: Any) -> BenchScreen:
-        return cast(BenchScreen, getattr(importlib.import_module(module), name)(*values, **named))
-
-    return make
 
 
 @dataclass
@@ -290,7 +254,7 @@ class BenchApp(PersonalApp):
         self.push_screen(opener(LIVE)(message.run_id))
 
     def on_open_train(self, message: messages.OpenTrain) -> None:
-        self.push_screen(opener(TRAIN)(method=message.method, parent=message.parent))
+        self.push_screen(opener(TRAIN)(method=message.method, parent=message.parent, changes=message.changes))
 
     def on_open_sample(self, message: messages.OpenSample) -> None:
         self._open_with("sample", message.source)

@@ -138,6 +138,7 @@ class ChatScreen(BenchScreen):
             if talk is not None:
                 asked = f"temperature {self._manner.temperature:g}"
                 asked += f" · {self._manner.tags}" if self._manner.tags else ""
+                asked += " · in 4 bits, for want of memory" if talk.in_four_bits else ""
                 state = "answering" if side in self._answering else asked
                 self._pane(side).name_model(described(self.bench, talk.ref), state)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from textual import on, work
@@ -59,9 +60,11 @@ class KindRow(Static):
     """The kinds in a row, the current one marked. Clicking one shows it."""
 
     ALLOW_SELECT = False
+    _counts: Mapping[str, int] = MappingProxyType({})
 
-    def show(self, current: Kind, counts: dict[str, int]) -> None:
-        """Marks a kind and says how many there are of each."""
+    def show(self, current: Kind, counts: Mapping[str, int]) -> None:
+        """Marks a kind and says how many there are of each; counts that were known stay until there are newer ones."""
+        self._counts = counts = {**self._counts, **counts}
         parts = []
         for kind in KINDS:
             style = "bold $strong on $cursor-line" if kind == current else "$quiet"
@@ -147,6 +150,8 @@ class DataScreen(ReadingScreen):
         counts = store.counts()
         rows: Sequence[Record]
         numbers = {"prompts": counts.prompts, "demonstrations": counts.demonstrations, "held out": counts.held_out}
+        if self.bench_app.progress is not None:  # counting pairs anew takes reading every vote
+            numbers["pairs"] = self.bench_app.progress.pairs
         if kind == "prompts":
             rows = store.prompts("train", search=search, limit=MOST_ROWS)
         elif kind == "held out":
@@ -158,7 +163,9 @@ class DataScreen(ReadingScreen):
             numbers["pairs"] = len(found)
             rows = [pair for pair in reversed(found) if search.lower() in _text(pair.prompt).lower()][:MOST_ROWS]
         else:
-            rows = [report for report in store.imports() if search.lower() in report.path.lower()]
+            imported = store.imports()
+            numbers["imports"] = len(imported)
+            rows = [report for report in imported if search.lower() in report.path.lower()]
         self.post_message(RowsRead(kind, rows, numbers))
 
     def on_rows_read(self, message: RowsRead) -> None:

@@ -22,18 +22,18 @@ from screens.widgets.records import Cell, Column, Records
 from workbench.blind import last_heard
 from workbench.exported import (
     USUAL,
+    Checked,
     Choice,
     Part,
     adapter_bytes,
+    byte_plan,
     checked_in_words,
     choices,
     exportable_runs,
-    needed_bytes,
     orders_of,
     parts,
     refusal,
 )
-from workbench.exports.plan import MARGIN_BYTES
 from workbench.hardware import disk_free, human_bytes
 
 if TYPE_CHECKING:
@@ -181,8 +181,8 @@ class ExportScreen(BenchScreen):
     def _show_checks(self, message: Records.Highlighted[Part]) -> None:
         found = [] if message.record is None else checked_in_words(message.record)
         heard = None if message.record is None else last_heard(self.bench, message.record)
-        found += [] if heard is None else [("by ear", heard.sentence)]
-        self.query_one(Facts).facts = [(what, line(said)) for what, said in found]
+        found += [] if heard is None else [Checked("by ear", heard.sentence)]
+        self.query_one(Facts).facts = [(f"  {check.name}", _beside_mark(check)) for check in found]
         self.refresh_bindings()
 
     # -- what is chosen
@@ -216,19 +216,20 @@ class ExportScreen(BenchScreen):
     def _show_room(self, run: Run | None) -> None:
         refused = self._known.refusals.get(run.id, "") if run is not None else ""
         offered = [tick.choice for tick in self.query_one("#export-kinds", Records).records]
-        needed = needed_bytes(self.chosen, offered) + MARGIN_BYTES
-        fits = needed < self._known.free
+        plan = byte_plan(self.chosen, offered)
+        fits = plan.needed < self._known.free
+        wide = self.query_one("#export-kinds").size.width >= ABOUT_FROM + 3
         said = Content.assemble(
             (f"run {run.id} needs " if run is not None else "", "$quiet"),
-            (human_bytes(needed), "$strong" if fits else "bold $error"),
-            (" of ", "$quiet"),
-            (f"{human_bytes(self._known.free)} free", "$quiet"),
+            (human_bytes(plan.needed), "$strong" if fits else "bold $error"),
+            (f" of {human_bytes(self._known.free)} free", "$quiet"),
             ("" if fits else "  ✗ too little room", "bold $error"),
+            (f"  ({plan.parts})" if wide and fits else "", "$quiet"),
         )
         tick: Tick | None = self.query_one("#export-kinds", Records).record
         if refused:
             said = Content("\n").join([line(refused, "$accent"), said])
-        elif tick is not None and self.query_one("#export-kinds").size.width < ABOUT_FROM + 3:
+        elif tick is not None and not wide:
             said = Content("\n").join([Content.styled(tick.choice.about, "$quiet"), said])
         self.query_one("#export-room", Static).update(said if run is not None else Content())
 
@@ -316,13 +317,21 @@ class RunRow:
     run: Run
 
 
+TABLE_FROM = 120
+"""Columns from which the list of exports is the whole table of checks; below, the lines under it say the rest."""
+
 PART_COLUMNS = (
     Column("run", 4),
-    Column("file"),
+    Column("file", share=2),
     Column("size", 8, "right"),
     Column("check", 10),
     Column("same tokens", 11, "right"),
+    Column("mark", 7, from_width=TABLE_FROM),
     Column("KL", 9, "right", from_width=90),
+    Column("mark", 8, from_width=TABLE_FROM),
+    Column("stops", 6, "right", from_width=TABLE_FROM),
+    Column("mark", 7, from_width=TABLE_FROM),
+    Column("in exports/", from_width=TABLE_FROM, share=3),
 )
 
 
@@ -338,6 +347,8 @@ def _tick_cells(tick: Tick) -> tuple[Cell, ...]:
 
 def _part_cells(part: Part) -> tuple[Cell, ...]:
     agreement, kl = part.figure("greedy_agreement"), part.figure("mean_kl")
+    least, most = part.figure("mark_agreement"), part.figure("mark_kl")
+    stops, fewest = part.figure("share", "stops"), part.figure("mark_share", "stops")
     passed = Content.styled("✓ verified", "$success") if part.verified else Content.styled("✗ failed", "bold $error")
     return (
         line(part.run),
@@ -345,5 +356,20 @@ def _part_cells(part: Part) -> tuple[Cell, ...]:
         human_bytes(part.size_bytes),
         passed,
         "" if agreement is None else f"{agreement:.2%}",
+        _quiet("" if least is None else f"≥ {least:.1%}"),
         "" if kl is None else f"{kl:.1e}",
+        _quiet("" if most is None else f"≤ {most:g}"),
+        "" if stops is None else f"{stops:.0%}",
+        _quiet("" if fewest is None else f"≥ {fewest:.0%}"),
+        line(part.path.parent.name, "$quiet"),
     )
+
+
+def _quiet(text: str) -> Content:
+    return Content.styled(text, "$quiet")
+
+
+def _beside_mark(check: Checked) -> Content:
+    """What a check gave, after the sign of whether it reached its mark."""
+    signs = {True: ("✓ ", "$success"), False: ("✗ ", "bold $error"), None: ("  ", "")}
+    return Content.styled(*signs[check.passed]) + line(check.said, limit=600)

@@ -16,8 +16,9 @@ from textual.widgets import Static
 from screens.active import stopping_words
 from screens.base import BenchScreen
 from screens.live_keys import KEYS
-from screens.messages import OpenChat, OpenExport, OpenSample, ProjectChanged
+from screens.messages import OpenChat, OpenExport, OpenSample, OpenTrain, ProjectChanged
 from screens.safe import plain
+from screens.sources import makes_rewards, why_no_model
 from screens.widgets.chart import LineChart
 from screens.widgets.facts import Facts
 from screens.widgets.panel import Panel
@@ -33,13 +34,13 @@ from workbench.text import clean
 POLL_SECONDS = 0.25
 """Four looks a second: the charts do not draw more often."""
 
-MOST_CHARTS = 8
+MOST_CHARTS = 15
 GRID_CHARTS = 6
-"""Charts beside each other on a wide screen; `tab` and `z` show the others."""
+"""Charts beside each other on a wide screen; walking past the last one with `tab` shows the next six."""
 
 LOG_BYTES = 64_000
-STEP_COLUMNS = 9
-"""A step's number before an answer to a fixed prompt."""
+STEP_COLUMNS, WORTH_COLUMNS = 9, 17
+"""A step's number before an answer to a fixed prompt; with what the answer is worth, where the run has a reward."""
 WIDE_COLUMNS, TALL_ROWS = 110, 30
 
 
@@ -130,14 +131,14 @@ class LiveScreen(BenchScreen):
             return
         live, status = follower.live, follower.status
         self.query_one(RunStats).stats = Stats.of(run, live, status)
-        self.query_one(Spoken).say(
-            status, verdicts(live, run.job.action) if run.job.kind == "train" else [], run.job.kind
-        )
+        self.query_one(Spoken).say(status, verdicts(live, run.job.action) if run.job.kind == "train" else [], run.job)
         self._charts = panels.charts(live, self._panels)
         for chart, data in zip(self.query(LineChart), self._charts, strict=False):
             if chart.display:
                 chart.show(data.lines, title=data.title)
         self.query_one(".live-notes-text", Static).update(notes(follower))
+        for watched in self.query(Facts):
+            watched.columns = WORTH_COLUMNS if any(event.rewards for event in live.watched[-1:]) else STEP_COLUMNS
         self.query_one(".live-samples-text", Facts).facts = samples(live, newest_only=True)
         if self._showing == "watched":
             self.query_one("#live-watched", Facts).facts = samples(live)
@@ -149,11 +150,14 @@ class LiveScreen(BenchScreen):
         """Six charts in a grid where there is room, else one at a time."""
         count = len(self._panels)
         one = self._zoomed or self.size.width < WIDE_COLUMNS or self.size.height < TALL_ROWS
+        first = self._current if one else self._current // GRID_CHARTS * GRID_CHARTS
+        end = min(count, first + (1 if one else GRID_CHARTS))
         for at, chart in enumerate(self.query(LineChart)):
-            chart.display = at < count and (at == self._current if one else at < GRID_CHARTS)
+            chart.display = first <= at < end
             chart.set_class(not one and at == self._current, "-current")
         grid = self.query_one("#live-charts")
-        shown = 1 if one else min(count, GRID_CHARTS)
+        shown = 1 if one else end - first
+        self.query_one(RunStats).charts = (first + 1, end, count)
         columns = 1 if shown == 1 else 3 if self.size.width >= 150 and shown > 4 else 2
         grid.styles.grid_size_columns = columns
         grid.styles.grid_size_rows = max(1, -(-shown // columns))
@@ -191,14 +195,10 @@ class LiveScreen(BenchScreen):
     def action_next_chart(self, step: int) -> None:
         if self._panels:
             self._current = (self._current + step) % len(self._panels)
-            if self._current >= GRID_CHARTS:
-                self._zoomed = True
             self._show_charts()
 
     def action_zoom(self) -> None:
         self._zoomed = not self._zoomed
-        if not self._zoomed:
-            self._current = min(self._current, GRID_CHARTS - 1)
         self._show_charts()
 
     def action_show(self, what: str) -> None:
@@ -249,6 +249,11 @@ class LiveScreen(BenchScreen):
     def action_chat(self) -> None:
         self.post_message(OpenChat(self.run_id))
 
+    def action_reinforce(self) -> None:
+        if self.run is not None:
+            reward = f"run:{self.run.id}"
+            self.post_message(OpenTrain(method="ppo", parent=self.run.job.parent, changes={"reward": reward}))
+
     def action_leave(self) -> None:
         if self._showing != "charts" and self._panels:
             self.action_show(self._showing)
@@ -256,21 +261,22 @@ class LiveScreen(BenchScreen):
             super().action_leave()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action == "show" and parameters == ("watched",) and self.run is not None and self.run.job.kind != "train":
-            return False  # only training answers fixed prompts
+        if self.run is not None:
+            judges = makes_rewards(self.run.job)
+            if action == "show" and parameters == ("watched",) and (judges or self.run.job.kind != "train"):
+                return False  # only what writes answers answers fixed prompts
+            if action == "reinforce" and not judges:
+                return False
+            if action in ("sample", "export", "chat") and judges:
+                return False  # it scores answers and writes none
         return super().check_action(action, parameters)
 
     def why_not(self, action: str) -> str:
         if self.run is None or self.follower is None:
             return ""
-        status, kind = self.follower.status, self.run.job.kind
+        status = self.follower.status
         if action == "stop" and not status.alive:
             return "It is not running."
         if action == "resume" and (status.alive or status.state == "finished"):
             return "It is running." if status.alive else "It has finished: there is nothing left to do."
-        if action in ("sample", "export", "chat"):
-            if kind != "train":
-                return "Only training runs have a model."
-            if not self.run.paths.model.is_dir():
-                return "Its model is there once it has finished."
-        return ""
+        return why_no_model(self.run, action)

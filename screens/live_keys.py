@@ -25,6 +25,7 @@ KEYS: list[BindingType] = [
     _key("s", "sample", "sample", "Sample answers from this run's model.", show=True),
     _key("e", "export", "export", "Export this run's model, merged or as GGUF.", show=True),
     _key("c", "chat", "chat", "Chat with this run's model.", show=True),
+    _key("p", "reinforce", "PPO with it", "Fill in the form for a PPO run that has this reward model.", show=True),
     _key("z", "zoom", "zoom", "Show one chart on the whole screen, or all."),
     _key("y", "log_scale", "log scale", "Logarithmic or linear y axis."),
     _key("A", "full_range", "full range", "All values, or only the usual 98 % of them."),

@@ -32,6 +32,8 @@ class OpenTrain(Message):
 
     method: str | None = None
     parent: str | None = None
+    changes: dict[str, Any] = field(default_factory=dict)
+    """Settings that the form begins with."""
 
 
 @dataclass

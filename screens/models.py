@@ -25,6 +25,7 @@ from screens.widgets.panel import Empty, Panel
 from screens.widgets.records import Cell, Column, Records
 from screens.widgets.status import bar
 from workbench.errors import BaseModelError
+from workbench.exported import outlook
 
 if TYPE_CHECKING:
     from workbench.bases import Base
@@ -267,7 +268,7 @@ def _facts(base: Base) -> list[tuple[str, str]]:
         ("context", f"{base.context:,} tokens" if base.context else ""),
         ("template", marks if base.has_template else "none: it was not made for conversations"),
         ("licence", base.licence or "not stated"),
-        ("GGUF export", base.exportable or "yes"),
+        ("GGUF export", outlook(base) if base.usable else ""),
         ("safety", "safetensors only; no code of the model's own is run" if base.usable else ""),
         ("where", "comes with the workbench" if base.spec == BUNDLED else _short(base.path)),
     ]

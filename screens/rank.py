@@ -15,10 +15,12 @@ from textual.binding import BindingType
 from textual.message import Message
 from textual.widgets import Input
 
-from screens.messages import OpenTrain, ProjectChanged
+from screens.judging import BALANCED, Asked, ask, choices
+from screens.messages import OpenTrain, ProjectChanged, RunLaunched
 from screens.rank_board import RankBoard
 from screens.rank_keys import AB_ONLY, KEYS, KWAY_ONLY, NEEDS_ITEM
 from screens.widgets.answers import AnswerPane
+from screens.widgets.picker import Picker
 from screens.widgets.writing import BetterAnswer, WrittenLine
 from workbench.errors import WorkbenchError
 from workbench.next_step import COMPARED
@@ -39,6 +41,13 @@ class SessionOpened(Message):
     """What was decided before is read, and the first prompt is ready."""
 
     session: RankSession
+
+
+@dataclass
+class OrderAsked(Message):
+    """A reward model has scored all there is, or a run of that number does it."""
+
+    asked: Asked
 
 
 @dataclass
@@ -259,6 +268,40 @@ class RankScreen(RankBoard):
             mode = self.session.switch_mode()
             self._turn_to_item()
             self.notice("A/B: two answers of every prompt." if mode == "ab" else "K-way where there are more than two.")
+
+    # -- whose doubts come first
+
+    @work
+    async def action_order(self) -> None:
+        session = self.session
+        if session is None:
+            return
+        found = choices(self.bench)
+        if len(found) == 1:
+            self.notice("There is no reward model yet: 6, then n, trains one on your rankings.")
+            return
+        now = "run:" + session.doubter.rpartition(":")[2] if session.doubter else BALANCED
+        chosen = await self.app.push_screen_wait(Picker("which prompts first", list(found), now, found))
+        if chosen == BALANCED:
+            session.order_by("")
+            self._turn_to_item()
+            self.notice("Every prompt alike.")
+        elif chosen is not None:
+            self._ask(chosen)
+
+    @work(thread=True, exclusive=True, group="rank-ask")
+    def _ask(self, choice: str) -> None:
+        self.post_message(OrderAsked(ask(self.bench, choice)))
+
+    def on_order_asked(self, message: OrderAsked) -> None:
+        asked, run_id = message.asked, message.asked.judge.rpartition(":")[2]
+        if asked.run:
+            self.post_message(RunLaunched(asked.run))
+            self.notice(f"Run {asked.run} lets reward model {run_id} score every answer; then press i again.")
+        elif self.session is not None:
+            self.session.order_by(asked.judge)
+            self._turn_to_item()
+            self.notice(f"What reward model {run_id} is least sure of comes first.")
 
     def action_stay(self) -> None:
         """Nothing: a vote pressed past the end of the queue must not lead to another screen."""

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from workbench.next_step import Progress
 
 DECISIONS_SHOWN = 8
+DIFFERENCES = ("", "differing words", "only what differs")
 LENGTHS, SHOWN = "rank lengths", "shown"
 """The preference for word counts beside the answers."""
 VERY_WIDE_COLUMNS = 150
@@ -179,6 +180,8 @@ class RankBoard(BenchScreen):
             session.search,
             bool(item and item.flag is not None),
             len(item.notes) if item else 0,
+            session.doubter,
+            DIFFERENCES[self._diff] if item is not None and item.layout == "ab" else "",
             bool(item and item.standing),
         )
         row = self.query_one(BallotRow)

@@ -130,6 +130,7 @@ BOTH = [
     *_under(
         MORE,
         _key("slash", "filter", "filter", "Keep only prompts with a text in them in the queue.", display="/"),
+        _key("i", "order", "order", "Choose whose doubts come first: a reward model's, or nobody's."),
         _key("t", "train", "train", "Start DPO on the pairs your votes made."),
     ),
 ]

@@ -13,10 +13,10 @@ from workbench.text import clean
 
 def answers_of(item: Item, ballot: Ballot | None, *, diff: bool, revealed: bool) -> tuple[Answer, ...]:
     """The item's answers for the panes. An origin is named only where one asked for it, on a prompt that has a vote."""
-    spans: tuple[Spans, Spans] = ([], [])
+    spans: tuple[Spans | None, Spans | None] = (None, None)
     if diff and item.layout == "ab":
         found = differing(*(clean(answer.text) for answer in item.answers))
-        spans = ([], []) if isinstance(found, str) else found
+        spans = (None, None) if isinstance(found, str) else found
     return tuple(
         Answer(
             key=str(at + 1) if item.layout == "ab" else LETTERS[at].upper(),
@@ -25,7 +25,7 @@ def answers_of(item: Item, ballot: Ballot | None, *, diff: bool, revealed: bool)
             verdict=_verdict(item, ballot, at),
             origin=origin_of(answer) if revealed and item.standing else "",
             bad=bool(ballot and at in ballot.bad),
-            spans=spans[at] if item.layout == "ab" else [],
+            spans=spans[at] if item.layout == "ab" else None,
         )
         for at, answer in enumerate(item.answers)
     )

@@ -19,6 +19,7 @@ from screens.active import stopping_words
 from screens.messages import OpenChat, OpenExport, OpenRun, OpenSample, OpenTrain, ProjectChanged
 from screens.reading import ReadingScreen
 from screens.safe import line
+from screens.sources import why_no_model
 from screens.widgets.filtered import Filtered
 from screens.widgets.lineage import STATE_STYLE
 from screens.widgets.panel import Empty, Panel
@@ -298,14 +299,9 @@ class RunsScreen(ReadingScreen):
             return f"Run {row.id} is not running."
         if action == "resume" and (row.status.alive or row.status.state == "finished"):
             return f"Run {row.id} is running." if row.status.alive else f"Run {row.id} has finished."
-        if action in ("sample", "export", "chat"):
-            if row.job.kind != "train":
-                return "Only training runs have a model."
-            if not row.run.paths.model.is_dir():
-                return f"Run {row.id} has no finished model."
         if action == "delete" and row.status.alive:
             return f"Run {row.id} is running: stop it first."
-        return ""
+        return why_no_model(row.run, action)
 
 
 _OF_A_RUN = frozenset({"stop", "resume", "sample", "export", "chat", "mark", "delete", "about"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from textual.app import ComposeResult
@@ -89,10 +90,10 @@ class SamplingView(Vertical):
         if not self.is_mounted or sampling is None:
             return
         self.query_one("#sampling-progress", Static).update(progress_text(sampling))
-        pieces = [
-            Content.assemble((" › ", "$quiet"), line(prompt, "$quiet"), "\n   ", line(text, "$strong", limit=400))
-            for prompt, text in sampling.latest
-        ]
+        pieces: list[Content] = []
+        for prompt, answers in groupby(sampling.latest, key=lambda one: one[0]):
+            pieces.append(Content.assemble((" › ", "$quiet"), line(prompt, "$quiet")))
+            pieces += [Content.assemble("   ", line(text, "$strong", limit=400)) for _, text in answers]
         self.query_one("#sampling-latest", Static).update(Content("\n").join(pieces))
 
 
@@ -109,5 +110,7 @@ def progress_text(sampling: Sampling) -> Content:
         parts.append(
             Content.styled(f"{duration((sampling.total - sampling.done) / sampling.per_second)} left", "$quiet")
         )
-    told = line(status.sentence, "$quiet")
-    return Content("\n").join([Content("  ").join(parts), told])
+    first = Content("  ").join(parts)
+    if status.state == "finished":  # the steps of its last sentence are batches, which say nothing here
+        return first
+    return Content("\n").join([first, line(status.sentence, "$quiet")])

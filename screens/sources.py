@@ -1,4 +1,7 @@
-"""The models that a run can start from or sample with, as choices of a form: the base, finished runs, checkpoints."""
+"""The models that a run can start from or sample with, as choices of a form: the base, finished runs, checkpoints.
+
+Reward models are none of them: they score answers and write none.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ from screens.safe import one_line
 
 if TYPE_CHECKING:
     from workbench.bench import Bench
+    from workbench.job import Job
+    from workbench.runs import Run
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,8 @@ def sources(bench: Bench) -> list[Source]:
     """The base, then training runs from the newest, each with its finished model and its checkpoints."""
     found = [Source(f"base: {one_line(bench.base.rstrip('/').rpartition('/')[2], 60)}")]
     for run in reversed(bench.runs.all("train")):
+        if makes_rewards(run.job):
+            continue
         title = one_line(run.job.title, 60)
         if run.paths.model.is_dir():
             found.append(Source(title, run.id))
@@ -36,3 +43,37 @@ def _step(name: str) -> int:
     """The step of a published checkpoint's folder; -1 for one that is still being written."""
     number = name.removeprefix("step-")
     return int(number) if number.isdigit() else -1
+
+
+def rewards(bench: Bench) -> list[str]:
+    """What a reward can be made of: reward models from the newest, then the rules."""
+    from workbench.judges.rules import RULES
+
+    return [*(f"run:{run.id}" for run in reward_models(bench)), *(f"rule:{name}" for name in RULES)]
+
+
+def reward_models(bench: Bench) -> list[Run]:
+    """Finished reward models, the newest first."""
+    return [r for r in reversed(bench.runs.all("train")) if makes_rewards(r.job) and r.paths.model.is_dir()]
+
+
+def makes_rewards(job: Job) -> bool:
+    """Whether a run trains a reward model."""
+    from workbench import methods
+    from workbench.errors import SettingError
+
+    try:
+        return job.kind == "train" and methods.get(job.action).makes == "reward model"
+    except SettingError:  # a method of another version
+        return False
+
+
+def why_no_model(run: Run, action: str) -> str:
+    """Why that run's model cannot be sampled, exported or talked with, in a sentence; "" if it can."""
+    if action not in ("sample", "export", "chat"):
+        return ""
+    if run.job.kind != "train":
+        return "Only training runs have a model."
+    if makes_rewards(run.job):
+        return f"Run {run.id} is a reward model: it scores answers and writes none."
+    return "" if run.paths.model.is_dir() else f"The model of run {run.id} is there once it has finished."

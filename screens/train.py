@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import on, work
@@ -17,7 +17,7 @@ from screens.base import BenchScreen
 from screens.machine import bytes_in_words
 from screens.messages import OpenRun, RunLaunched
 from screens.safe import line, plain
-from screens.sources import Source, sources
+from screens.sources import Source, rewards, sources
 from screens.widgets.form import FieldForm, rows_of
 from screens.widgets.panel import Panel
 from workbench.errors import WorkbenchError
@@ -30,9 +30,8 @@ if TYPE_CHECKING:
     from workbench.runs import Run
 
 WHAT = ("method", "preset", "source", "name")
-METHOD_HELP = "How the model learns: from demonstrations, or from pairs of a better and a worse answer."
 PRESET_HELP = "Settings made for a size of card. The largest that fits this machine is suggested."
-SOURCE_HELP = "Whose weights the run starts from. DPO usually starts from an SFT run."
+SOURCE_HELP = "Whose weights the run starts from. What learns from votes or a reward usually starts from an SFT run."
 NAME_HELP = "Anything that helps you tell this run from the others. It may stay empty."
 VERDICTS = {"fits": ("✓ fits", "$success"), "tight": ("! tight", "$accent"), "no": ("✗ does not fit", "bold $error")}
 
@@ -47,6 +46,8 @@ class Choices:
     sources: list[Source]
     rows: dict[Needs, int] = field(default_factory=dict)
     """How many rows each kind of data has."""
+    rewards: tuple[str, ...] = ()
+    """What a reward can be made of here, by the names that its line takes."""
 
 
 @dataclass
@@ -87,13 +88,15 @@ class TrainScreen(BenchScreen):
         Binding("q,escape", "leave", "back", id="train.leave", tooltip="Go back without starting a run."),
     ]
 
-    def __init__(self, method: str | None = None, parent: str | None = None) -> None:
+    def __init__(
+        self, method: str | None = None, parent: str | None = None, changes: dict[str, Value] | None = None
+    ) -> None:
         super().__init__()
         self._method = method
         self._start_from = parent
         self._choices: Choices | None = None
         self._what: dict[str, Value] = {}
-        self._changes: dict[str, Value] = {}
+        self._changes: dict[str, Value] = dict(changes or {})
         self._advanced = False
         self._starting = False
 
@@ -119,6 +122,7 @@ class TrainScreen(BenchScreen):
             orders.suggested_preset(self.bench).name,
             sources(self.bench),
             rows.counts(self.bench),
+            tuple(rewards(self.bench)),
         )
         self.post_message(TrainChoicesKnown(choices))
 
@@ -156,7 +160,7 @@ class TrainScreen(BenchScreen):
     def _what_fields(self, choices: Choices) -> tuple[Field, ...]:
         method, preset = self._chosen(choices)
         names = tuple(m.name for m in choices.methods)
-        about_method = f"{METHOD_HELP}\n{method.label}. {method.summary}"
+        about_method = f"{method.label}. {method.summary}"
         labels = tuple(source.label for source in choices.sources)
         return (
             Field("method", method.name, "Method", about_method, choices=names, group="this run"),
@@ -182,8 +186,13 @@ class TrainScreen(BenchScreen):
         values = self._settings(choices)
         what = self._what_fields(choices)
         rows = rows_of(what, self._what, self._what, advanced=True)
-        rows += rows_of(method.all_fields, values, usual, advanced=self._advanced)
-        self.query_one(FieldForm).show(rows)
+        rows += rows_of(_with_rewards(method.all_fields, choices.rewards), values, usual, advanced=self._advanced)
+        form = self.query_one(FieldForm)
+        form.about = {
+            "method": {m.name: m.label for m in choices.methods},
+            "preset": {p.name: p.title for p in choices.presets},
+        }
+        form.show(rows)
         changed = sum(values[name] != usual[name] for name in values)
         hidden = sum(f.advanced and values[f.name] == usual[f.name] for f in method.all_fields)
         notes = [f"{changed} changed"] if changed else []
@@ -203,12 +212,12 @@ class TrainScreen(BenchScreen):
                 ("✗ ", "bold $error"), f"no {method.needs} to train on: {rows.SOURCES[method.needs].lack}"
             )
         kept = round(count * float(values["held_out"]))
-        batch = int(values["micro_batch"]) * int(values["accumulation"])
+        batch = int(values["micro_batch"]) * int(values["accumulation"]) * int(values.get("mini_batches", 1))
         rows_a_step = max(1, batch // int(values.get("group", 1)))  # of a prompt several answers go through
         steps = max(1, -(-(count - kept) // rows_a_step)) * float(values["epochs"]) * int(values.get("iterations", 1))
         if limit := int(values["max_steps"]):
             steps = min(steps, limit)
-        of = "answers" if "group" in values else "rows"
+        of = "answers" if "group" in values or "mini_batches" in values else "rows"
         return Content.assemble(
             ("data   ", "$quiet"), (f"about {count - kept:,} {method.needs}", "$strong"), f", {kept:,} held out\n",
             ("steps  ", "$quiet"), (f"{steps:,.0f}", "$strong"), f" of {batch} {of}",
@@ -216,15 +225,14 @@ class TrainScreen(BenchScreen):
 
     @work(thread=True, exclusive=True, group="estimate")
     def _estimate(self, values: dict[str, Value], method: str, source: Source) -> None:
-        from workbench import bases, fit, orders, tuning
+        from workbench import orders, tuning
 
         try:
-            base = bases.resolve(self.bench.base)
             counted = orders.trained(self.bench, method, values, source.run, source.checkpoint)
+            found = orders.memory(self.bench, self.bench.base, method, values)
         except WorkbenchError as error:  # the form stays usable; starting the run says the same
             self.post_message(Estimated(None, str(error)))
             return
-        found = fit.estimate(base, values, method, self.bench.hardware)
         self.post_message(Estimated(found, trained=tuning.in_words(*counted)))
 
     def on_estimated(self, message: Estimated) -> None:
@@ -293,6 +301,12 @@ class TrainScreen(BenchScreen):
         self.post_message(RunLaunched(message.run.id))
         self.dismiss()
         self.app.post_message(OpenRun(message.run.id))
+
+
+def _with_rewards(fields: tuple[Field, ...], rewards: tuple[str, ...]) -> tuple[Field, ...]:
+    """The fields; a reward's help names what this project has to reward with."""
+    here = f"Here: {', '.join(rewards)}."
+    return tuple(replace(f, help=f"{f.help} {here}") if f.name == "reward" else f for f in fields)
 
 
 def fit_text(estimate: Estimate | None, error: str, trained: str = "") -> Content:

@@ -7,9 +7,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests import gguf_vocabularies
+
+if TYPE_CHECKING:
+    from workbench.exports.tensors import Merged
 
 LLAMA = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_act": "silu", "mlp_bias": False}
 LLAMA3_ROPE = {
@@ -350,10 +353,10 @@ def small_fields(case: Case) -> dict[str, Any]:
     return gguf_vocabularies.small_pieces(*added)
 
 
-def write_small(case: Case, folder: Path) -> Path:
-    """The small case as a model folder."""
+def write_small(case: Case, folder: Path, shapes: Mapping[str, tuple[int, ...]] | None = None) -> Path:
+    """The small case as a model folder; `shapes`: where they are known, transformers need not be asked."""
     made, fields = small(case), small_fields(case)
-    write_weights(made, folder, shapes_of(made))
+    write_weights(made, folder, shapes or shapes_of(made))
     size = len(fields["tokens"])
     if case.pre:
         gguf_vocabularies.write_byte_level(folder, fields, case.pre, size)
@@ -364,15 +367,15 @@ def write_small(case: Case, folder: Path) -> Path:
     return folder
 
 
-def write_ours(model: Path, path: Path, kind: str) -> Path:
-    """Our file of a model folder."""
+def write_ours(model: Path, path: Path, kind: str, merged: Merged | None = None) -> Path:
+    """Our file of a model folder, or of `merged`, which is that folder with an adapter."""
     from workbench.exports.gguf import token_files, writing
     from workbench.exports.source import read_json
     from workbench.exports.tensors import Merged, Weights
     from workbench.tokens import ChatTokens
 
     tokens = token_files.read(ChatTokens(model), read_json(model / "tokenizer.json"), [model])
-    merged = Merged(Weights(model))
+    merged = merged or Merged(Weights(model))
     about = writing.Description("model", sampling=token_files.sampling([model]))
     writing.write(path, kind, merged, merged.config, tokens, about, lambda size: None)
     return path

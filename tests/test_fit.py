@@ -77,6 +77,10 @@ def test_the_parts_are_those_of_the_table(
         ("8gb", "dpo", "Llama-3.2-3B"),
         ("8gb", "kto", "Llama-3.2-3B"),
         ("8gb", "rloo", "Llama-3.2-3B"),
+        ("8gb", "ppo", "Qwen3-1.7B"),
+        ("12gb", "ppo", "Llama-3.2-3B"),
+        ("16gb", "ppo", "Qwen3-4B"),
+        ("24gb", "ppo", "Llama-3.1-8B"),
         ("12gb", "orpo", "Qwen3-4B"),
         ("24gb", "grpo", "Llama-3.1-8B"),
         ("12gb", "sft", "Llama-3.1-8B"),
@@ -115,6 +119,33 @@ def test_writing_answers_and_a_second_model_are_counted() -> None:
 
     assert adapter["answers in writing"] == 32 * 512 * 32 * 1024
     assert (adapter["reference"], whole["reference"], free["reference"]) == (0, 4 * shape.parameters, 0)
+
+
+def test_ppo_s_roles_are_counted_on_one_base() -> None:
+    """11.3 M adapter weights of Llama-3.2-1B: the value's adapter costs a second optimiser's state, a reward model 4
+    bytes each, whole weights a copy of themselves; the base is counted once."""
+    shape = MODELS["Llama-3.2-1B"]
+    settings = presets.get("8gb").settings("ppo")
+    adapter = fit.lora_parameters(shape, 16)
+    least = fit.parts_of(shape, settings, "ppo")
+    most = fit.parts_of(shape, {**settings, "value": "adapter", "reward": "run:0004"}, "ppo")
+    whole = fit.parts_of(shape, {**settings, "how": "full"}, "ppo")
+
+    assert (least["value"], least["reward model"], least["reference"]) == (0, 0, 0)
+    assert least["answers in writing"] == 32 * settings["max_length"] * 32 * 1024
+    assert (most["value"], most["reward model"]) == (adapter * 10, adapter * 4)
+    assert most["weights"] == least["weights"]
+    assert whole["reference"] == 4 * shape.parameters
+
+
+def test_a_reward_model_of_another_base_says_what_it_costs() -> None:
+    """Qwen3-4B beside Llama-3.2-1B: 1.75 GiB in 4 bits and 0.72 of embeddings, in the sum and in the sentence."""
+    settings = presets.get("12gb").settings("ppo", {"reward": "run:0004"})
+    alone = fit.estimate(MODELS["Llama-3.2-1B"], settings, "ppo", machine(12))
+    beside = fit.estimate(MODELS["Llama-3.2-1B"], settings, "ppo", machine(12), [MODELS["Qwen3-4B"]])
+
+    assert (beside.low_bytes - alone.low_bytes) / GIB == pytest.approx(1.75 + 0.72, abs=0.02)
+    assert "The reward model's own base takes 2.5 of them." in beside.sentence
 
 
 def test_pairs_count_twice_and_checkpointing_saves_activations() -> None:

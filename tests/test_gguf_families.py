@@ -70,7 +70,18 @@ def test_a_window_that_llama_cpp_lacks_is_told_of() -> None:
     assert "4,096 tokens" in mistral.caveats(settings["Mistral"])[0]
     assert mistral.caveats({**settings["Mistral"], "sliding_window": None}) == ()
     assert "2,047 tokens" in phi3.caveats(settings["Phi-3"])[0]
-    assert phi3.caveats(settings["Phi-3.5"]) == ()
+    assert not any("window" in caveat for caveat in phi3.caveats(settings["Phi-3.5"]))
+
+
+def test_longrope_is_run_with_the_context_it_was_first_trained_on() -> None:
+    """Beyond 4,096 tokens of context llama.cpp would turn short texts by the factors for long ones: that is said, and
+    the Modelfile keeps below; other models get all of theirs."""
+    long = BY_NAME["Phi-3.5"]
+
+    assert (family.context(long), family.context(BY_NAME["Phi-3"])) == (4096, 4096)
+    assert family.context(BY_NAME["Llama 3.1"]) == 131_072
+    assert "4,096 tokens" in phi3.caveats(family.settings(family.of(long), long))[0]
+    assert phi3.caveats({**family.settings(family.of(BY_NAME["Phi-3"]), BY_NAME["Phi-3"]), "sliding_window": 0}) == ()
 
 
 @pytest.mark.parametrize(

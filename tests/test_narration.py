@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from workbench.charts.narration import Verdict, verdicts
+from workbench.charts.narration import verdicts
+from workbench.charts.verdict import Verdict
 from workbench.events import Evaluated, Planned, Step
 from workbench.live import Live
 
@@ -137,6 +138,88 @@ def test_groups_say_what_the_reward_does_and_when_there_is_nothing_left_to_learn
     assert "[warning] The reward falls" in rloo(0.0)
     assert "In 90% of the groups every answer is worth the same" in rloo(2.0, even=0.9)
     assert "[warning] Only 30% of the answers end by themselves" in rloo(2.0, stopped=0.3)
+
+
+def ppo(held_out: list[float] | None = None, steps: int = 20, **ends: tuple[float, float]) -> str:
+    """What is said of a PPO run whose metrics go evenly from one value to the other; those not named do nothing odd."""
+    usual = {
+        "reward": (1.0, 2.0),
+        "kl": (0.0, 2.0),
+        "length": (10.0, 11.0),
+        "entropy": (1.0, 0.8),
+        "stopped": (1.0, 1.0),
+        "clip_fraction": (0.1, 0.1),
+        "explained_variance": (0.0, 0.5),
+        "beta": (0.05, 0.05),
+    }
+
+    def metrics(n: int) -> dict[str, float | None]:
+        share = (n - 1) / (steps - 1)
+        return {"loss": 0.0, **{name: a + (b - a) * share for name, (a, b) in {**usual, **ends}.items()}}
+
+    live = fed(steps, metrics)
+    live.feed([Evaluated(step=5 * n, metrics={"reward": value}) for n, value in enumerate(held_out or [])])
+    return said(verdicts(live, "ppo"))
+
+
+def test_ppo_that_learns_says_reward_and_kl() -> None:
+    """Both are named from ten rollouts on, a step being a whole rollout; with nine nothing is said."""
+    assert ppo() == "[good] Learning: reward 1.05 → 1.95 at KL 1.9 nats an answer."
+    assert ppo(steps=10).startswith("[good] Learning")
+    assert ppo(steps=9) == ""
+
+
+def test_ppo_names_reward_hacking_by_its_signs() -> None:
+    """Reward up, KL 14 and rising, answers 60 % longer (or shorter): what is it and what to do. Far alone: read."""
+    hacked = ppo(kl=(0.0, 14.5), length=(10.0, 17.0))
+    far = ppo(kl=(0.0, 14.5))
+
+    assert hacked.startswith("[warning] Reward hacking: reward rising (1.05 → 1.95), KL 14 and rising, length +6")
+    assert "Raise beta or lower the learning rate" in hacked
+    assert "Learning" not in hacked
+    assert "length -5" in ppo(kl=(0.0, 14.5), length=(20.0, 8.0))
+    assert far.startswith("[warning] Far from its start: reward rising")
+    assert "hacking" not in ppo(length=(10.0, 17.0))
+    assert "Far" not in ppo(kl=(10.0, 10.0))
+
+
+def test_ppo_that_learns_its_prompts_by_heart_is_told_by_the_held_out_reward() -> None:
+    """Best 1.8 at step 5, 1.5 at the end while training's rises: a warning; a wobble is none."""
+    assert "falls on held-out ones (1.80 → 1.50 since step 5)" in ppo(held_out=[1.0, 1.8, 1.6, 1.5])
+    assert "held-out" not in ppo(held_out=[1.0, 1.8, 1.75, 1.79])
+
+
+def test_ppo_that_does_not_learn_says_what_holds_it() -> None:
+    """KL near 0 all along; KL that was 2 and is 0 again: beta; KL of 3 with no gain: the reward."""
+    flat = (1.0, 1.0)
+
+    assert "still says what its start says" in ppo(reward=flat, kl=(0.0, 0.01))
+    assert "[warning] KL has fallen from 2.00 to " in ppo(reward=flat, kl=(2.0, -0.1))
+    assert "beta holds the model at its start" in ppo(reward=flat, kl=(2.0, -0.1))
+    assert "change without getting better" in ppo(reward=flat, kl=(0.0, 3.0))
+    assert "[warning] The reward falls: 1.95 → 1.05" in ppo(reward=(2.0, 1.0))
+
+
+def test_ppo_names_what_goes_wrong_within_its_steps() -> None:
+    """Entropy, stopped share, clipped tokens, beta and the value: each is told with its figures, and only then."""
+    assert "[warning] Entropy has collapsed (1.0" in ppo(entropy=(1.1, 0.05))
+    assert "[warning] Fewer answers end by themselves (98% → 6" in ppo(stopped=(1.0, 0.6))
+    assert "[warning] Only 30% of the answers end" in ppo(stopped=(0.3, 0.3))
+    assert "[warning] 40% of the tokens are clipped" in ppo(clip_fraction=(0.4, 0.4))
+    assert "[info] Beta has grown from 0.0737 to 0.476" in ppo(beta=(0.05, 0.5))
+    assert "[info] The value foresees no more than a constant" in ppo(explained_variance=(-0.2, -0.1))
+
+
+def test_noise_of_a_ppo_reward_is_neither_learning_nor_its_fault() -> None:
+    """Ten curves of pure noise (0.3 a rollout): hardly any is said to rise or fall."""
+
+    def words(seed: int) -> str:
+        noise = np.random.default_rng(seed).normal(1.0, 0.3, 31)
+        return said(verdicts(fed(30, lambda n: {"loss": 0.0, "reward": float(noise[n]), "kl": 1.0}), "ppo"))
+
+    said_to_move = [found for found in map(words, range(10)) if "Learning" in found or "falls" in found]
+
+    assert len(said_to_move) <= 1
 
 
 def test_dpo_that_learns_says_how_often_it_prefers_the_chosen() -> None:

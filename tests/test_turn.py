@@ -20,7 +20,7 @@ CHILD = """
 import os
 from workbench.worker import serve
 class Echo:
-    device, dtype, context, template = "cuda", "float16", 64, "plain"
+    device, dtype, context, template, note = "cuda", "float16", 64, "plain", ""
     def prompt(self, turns):
         return [1]
     def answer(self, prompt, rule):

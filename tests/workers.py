@@ -31,8 +31,8 @@ def make(runs: Runs, **settings: bool | int | float | str) -> Run:
     return runs.create(make_job(settings={**TRAIN, **settings}), {"train": [{"n": 1}]})
 
 
-def until(condition: Callable[[], object], what: str = "") -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
+def until(condition: Callable[[], object], what: str = "", seconds: float = PATIENCE_SECONDS) -> None:
+    deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"waited in vain {what}"
         time.sleep(0.005)

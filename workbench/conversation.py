@@ -14,6 +14,7 @@ from workbench.session import Answered, ModelRef, Session
 
 if TYPE_CHECKING:
     from workbench.bench import Bench
+    from workbench.runs import Run
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,11 @@ class Talk:
     @property
     def loaded(self) -> bool:
         return self._session.alive
+
+    @property
+    def in_four_bits(self) -> bool:
+        """Whether the loaded model answers in NF4, because the card has no room for 16 bits."""
+        return self._session.loaded.dtype == "nf4"
 
     def say(self, question: str, manner: Manner) -> Iterator[str]:
         """Adds the question, then gives the answer piece by piece and adds it as far as it came.
@@ -107,9 +113,16 @@ def tagged(turns: Sequence[Turn], wished: str) -> Conversation:
 
 def models(bench: Bench) -> list[ModelRef]:
     """Everything in a project that can be talked to: runs, newest first, verified GGUF files, the base."""
-    runs = [ModelRef("run", run.id) for run in exportable_runs(bench)]
+    runs = [ModelRef("run", run.id) for run in exportable_runs(bench) if _writes(run)]
     files = [ModelRef("gguf", str(part.path)) for part in parts(bench) if part.is_gguf and part.verified]
     return [*runs, *files, ModelRef("base", bench.base)]
+
+
+def _writes(run: Run) -> bool:
+    """Whether what a run trained writes answers: a reward model only scores them."""
+    from workbench import methods
+
+    return methods.get(run.job.action).makes == "policy"
 
 
 def described(bench: Bench, ref: ModelRef) -> str:

@@ -38,6 +38,8 @@ class Started(Event):
     dtype: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     resumed_from: int | None = None
+    hardware: str = ""
+    """The card or processor it runs on, and its memory, in words."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,8 @@ class Alive(Event):
     step: int = 0
     since_last_step_seconds: float = 0.0
     memory_bytes: int = 0
-    """The card's peak, or the process's resident memory without a card."""
+    """The card's peak, or the process's resident memory without a card; the last beat of a worker has the peak of
+    either."""
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,16 @@ It reads `export.json` files and never a model.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.exports import plan, quants
 from workbench.exports.folder import RECORD, UNVERIFIED, read_record
+from workbench.exports.quants import Mark
+from workbench.exports.verify import Figures
+from workbench.hardware import human_bytes
 
 if TYPE_CHECKING:
     from workbench.bases import Base
@@ -71,15 +75,35 @@ def _file_bytes(base: Base, name: str) -> int:
     return plan.quantised_bytes(base.parameters, name, narrow=narrow, head=base.vocab * base.hidden)
 
 
-def needed_bytes(chosen: list[Choice], offered: list[Choice]) -> int:
-    """Room that the chosen things take together, with the exact file that types are made from and that is deleted."""
+def byte_plan(chosen: list[Choice], offered: list[Choice]) -> plan.BytePlan:
+    """Bytes that the chosen things take together, with the exact file that types are made from and that is deleted."""
     files = [choice for choice in chosen if choice.target == "gguf"]
     for_ollama = [choice for choice in offered if choice.quant == FOR_OLLAMA and not files and _has(chosen, "ollama")]
     written = [choice for choice in chosen if choice.target != "ollama"] + for_ollama
     made = [choice for choice in written if choice.quant and choice.quant not in quants.EXACT]
     exact = any(choice.quant in quants.EXACT for choice in files)
     passing = [choice for choice in offered if choice.quant == "f16" and made and not exact]
-    return sum(choice.size_bytes for choice in written + passing)
+    return plan.BytePlan(_sizes(written), _sizes(passing))
+
+
+def usual_plan(base: Base) -> plan.BytePlan:
+    """The disk that the usual export of a model on that base takes: merged, and one GGUF where there can be any."""
+    offered = choices(base)
+    return byte_plan([choice for choice in offered if choice.name in USUAL], offered)
+
+
+def outlook(base: Base) -> str:
+    """What a model on that base can become, to be known before it is trained: yes, or no and why, and the disk."""
+    usual = usual_plan(base)
+    needed = human_bytes(usual.needed)
+    if not base.exportable:
+        return f"yes, with {needed} of disk for {' and '.join(usual.kept)}"
+    reason = base.exportable[:1].lower() + base.exportable[1:]
+    return f"no, because {reason} Merged weights need {needed} of disk."
+
+
+def _sizes(chosen: list[Choice]) -> dict[str, int]:
+    return {choice.name: choice.size_bytes for choice in chosen}
 
 
 def _has(chosen: list[Choice], target: str) -> bool:
@@ -114,15 +138,17 @@ class Part:
     checks: dict[str, Any] = field(default_factory=dict)
     before: dict[str, dict[str, Any]] = field(default_factory=dict)
     """The checks of what it was made from: merged, f16."""
+    failures: tuple[str, ...] = ()
+    """What was wrong, each with the first token or weights that differ."""
 
     @property
     def is_gguf(self) -> bool:
         """Whether it is a file that can be chatted with."""
         return self.path.suffix == ".gguf" and self.target != "gguf-lora"
 
-    def figure(self, name: str) -> float | None:
-        """A figure of the check of its answers: 'greedy_agreement' or 'mean_kl'."""
-        value = self.checks.get("answers", {}).get(name)
+    def figure(self, name: str, check: str = "answers") -> float | None:
+        """A figure of one of its checks: of the answers 'greedy_agreement' or 'mean_kl', and the marks."""
+        value = self.checks.get(check, {}).get(name)
         return float(value) if isinstance(value, int | float) else None
 
 
@@ -155,31 +181,57 @@ def _part(path: Path, row: dict[str, Any], facts: dict[str, Any]) -> Part:
         target=str(facts.get("target") or ""),
         created=float(facts.get("created") or 0.0),
         checks=dict(facts.get("checks") or facts.get("figures") or {}),
+        failures=tuple(str(failure) for failure in facts.get("failures") or ()),
         before={name: dict(checks) for name, checks in (row.get("chain") or {}).items()},
     )
 
 
-def checked_in_words(part: Part) -> list[tuple[str, str]]:
-    """(what was compared, what came of it, and the mark it had to reach) of every check a part went through."""
-    rows = []
+@dataclass(frozen=True)
+class Checked:
+    """One line of a part's checks: what was compared, what came of it beside its mark, and whether that was reached."""
+
+    name: str
+    said: str
+    passed: bool | None = None
+    """None where nothing was asked for."""
+
+
+def checked_in_words(part: Part) -> list[Checked]:
+    """Every check a part went through; what failed comes first, with the first difference."""
+    found = [Checked("wrong", failure, False) for failure in part.failures]
     answers, trained = part.checks.get("answers"), part.checks.get("as_trained")
     if answers:
-        least, most = answers.get("mark_agreement"), answers.get("mark_kl")
-        count = int(answers.get("positions") or 0)
-        agreed = f"{_share(answers)} of {f'{count:,}' if count else 'all'} greedy tokens agree"
-        rows.append(("answers", agreed + (f", {least:.1%} asked for" if least is not None else "")))
-        allowed = f", at most {most:g} allowed" if most is not None else ""
-        rows.append(("KL", f"{_kl(answers)} nats a token{allowed}"))
-    rows += _stops(part.checks.get("stops") or {})
+        found += _answers(answers)
+    found += _stops(part.checks.get("stops") or {})
     readings = {check: figures for check, figures in part.checks.items() if "different" in figures}
     chats = readings.pop(CHATS, None)
     if readings:
         also = f" and {_same([chats])} chats" if chats else ""
-        rows.append(("tokens", f"{_same(list(readings.values()))} texts{also} become the same tokens"))
-    rows += _way_here(part)
+        same = not any(figures["different"] for figures in (*readings.values(), *([chats] if chats else [])))
+        found.append(Checked("tokens", f"{_same(list(readings.values()))} texts{also} become the same tokens", same))
+    found += _way_here(part)
     if trained:
-        rows.append(("in training", f"{_share(trained)} agree with the 4-bit model trained, KL {_kl(trained)}"))
-    return rows
+        found.append(Checked("in training", f"{_share(trained)} agree with the 4-bit model trained, KL {_kl(trained)}"))
+    return found
+
+
+def _answers(row: dict[str, Any]) -> list[Checked]:
+    """Agreement and divergence, each beside its mark."""
+    agreed = f"{_share(row)} of {_count(row)} greedy tokens agree"
+    if row.get("mark_agreement") is None or row.get("mark_kl") is None:
+        return [Checked("answers", agreed), Checked("KL", f"{_kl(row)} nats a token")]
+    mark = Mark(row["mark_agreement"], row["mark_kl"])
+    divergence = math.inf if row.get("mean_kl") is None else row["mean_kl"]
+    found = Figures(
+        int(row.get("positions") or 0),
+        row.get("greedy_agreement") or 0.0,
+        divergence,
+        near_ties=int(row.get("near_ties") or 0),
+    )
+    return [
+        Checked("answers", f"{agreed}, {mark.agreement:.1%} asked for", found.agrees(mark)),
+        Checked("KL", f"{_kl(row)} nats a token, at most {mark.mean_kl:g} allowed", divergence <= mark.mean_kl),
+    ]
 
 
 CHATS = "chat template"
@@ -190,23 +242,30 @@ def _same(readings: list[dict[str, float]]) -> str:
     return f"{texts - different:,} of {texts:,}"
 
 
-def _way_here(part: Part) -> list[tuple[str, str]]:
+def _way_here(part: Part) -> list[Checked]:
     """What each step from the trained adapter to a GGUF cost."""
     steps = {name: checks for name, checks in part.before.items() if name != part.target and "answers" in checks}
     if part.target in part.before or not steps or "answers" not in part.checks:
         return []
     told = [f"{name} {_kl(checks['answers'])}" for name, checks in steps.items()]
     told.append(f"{part.target} {_kl(part.checks['answers'])}")
-    return [("on the way", f"adapter → {' → '.join(told)} nats")]
+    return [Checked("on the way", f"adapter → {' → '.join(told)} nats")]
 
 
-def _stops(figures: dict[str, float]) -> list[tuple[str, str]]:
+def _stops(figures: dict[str, float]) -> list[Checked]:
     count = int(figures.get("answers") or 0)
     if not count:
         return []
-    share, before = figures.get("share") or 0.0, figures.get("share_of_merged")
-    beside = "" if before is None else f", {before:.0%} merged"
-    return [("stops", f"{share:.0%} of {count} answers end by themselves{beside}")]
+    share, before, mark = (figures.get(name) for name in ("share", "share_of_merged", "mark_share"))
+    beside = "" if before is None else f" (merged: {before:.0%})"
+    beside += "" if mark is None else f", {mark:.0%} asked for"
+    passed = bool(figures["passed"]) if mark is not None and "passed" in figures else None
+    return [Checked("stops", f"{share or 0.0:.0%} of {count} answers end unasked{beside}", passed)]
+
+
+def _count(figures: dict[str, float]) -> str:
+    count = int(figures.get("positions") or 0)
+    return f"{count:,}" if count else "all"
 
 
 def _share(figures: dict[str, float]) -> str:
@@ -215,7 +274,8 @@ def _share(figures: dict[str, float]) -> str:
 
 def _kl(figures: dict[str, float]) -> str:
     """Rounding may take a divergence of nothing below nothing."""
-    return f"{max(0.0, figures.get('mean_kl') or 0.0):.1e}"
+    value = figures.get("mean_kl")
+    return "infinitely many" if value is None else f"{max(0.0, value):.1e}"
 
 
 def refusal(run: Run) -> str:

@@ -1,15 +1,16 @@
 """Will it fit: what a run needs of a card's memory, as a range, from the base's shape and the settings. No torch.
 
 The arithmetic is derived, not measured, and published figures for the same run differ by a factor of two; hence the
-range, and hence a run measures its own peak.
+range, and hence a run measures its own peak, from which `workbench.measured` learns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from workbench import rewards
 from workbench.methods.shared import ADAPTERS, WHOLE, in_four_bits
 
 NF4_BYTES = 0.516
@@ -53,6 +54,9 @@ CONTEXT_BYTES = (0.6e9, 1.0e9)
 TIGHT_SHARE = 0.9
 """Above this share of the memory an estimate is called tight."""
 
+ANOTHER_BASE = "another base for the reward"
+"""The part of an estimate that a reward model on a base of its own is."""
+
 Verdict = Literal["fits", "tight", "no"]
 
 
@@ -88,6 +92,8 @@ class Estimate:
     parts: dict[str, int]
     verdict: Verdict
     sentence: str
+    measured_runs: int = 0
+    """Earlier runs whose measured peaks the range comes from; 0 where it is only worked out."""
 
 
 def embedding_parameters(base: Shape) -> int:
@@ -164,6 +170,7 @@ def parts_of(base: Shape, settings: Mapping[str, Any], method: str, *, on_card: 
         "activations": checkpoints * tokens * base.hidden * 2 + blocks * LAYER_ACTIVATIONS * tokens * base.hidden,
         "logits": 0 if method == "reward" else LOGIT_BYTES * base.vocab * _logit_tokens(tokens, method),
         **(_group_parts(base, settings) if "group" in settings else {}),
+        **(_role_parts(base, settings, eight_bit=bool(eight_bit)) if method == "ppo" else {}),
     }
 
 
@@ -184,6 +191,27 @@ def _group_parts(base: Shape, settings: Mapping[str, Any]) -> dict[str, int]:
     }
 
 
+def _role_parts(base: Shape, settings: Mapping[str, Any], *, eight_bit: bool) -> dict[str, int]:
+    """What PPO's roles need beside the policy on the same base: keys and values of answers being written, a value with
+    an adapter of its own, a reward model's adapter in fp32, and the starting values where whole weights are tuned."""
+    rows = int(settings["micro_batch"]) * int(settings["accumulation"]) * int(settings["mini_batches"])
+    trained = trained_parameters(base, settings)
+    adapters = settings["how"] in ADAPTERS
+    optimized = TRAINED_BYTES + OPTIMIZER_BYTES["8bit" if eight_bit else "32bit"]
+    judged = any(term.kind == "run" for term in rewards.parse(str(settings["reward"])))
+    return {
+        "answers in writing": min(WRITTEN_AT_ONCE, rows) * int(settings["max_length"]) * cache_bytes_per_token(base),
+        "value": trained * optimized if adapters and settings["value"] == "adapter" else 0,
+        "reward model": 4 * trained if adapters and judged else 0,
+        "reference": 0 if adapters else 4 * trained,
+    }
+
+
+def beside_bytes(others: Sequence[Shape]) -> int:
+    """What reward models on bases of their own weigh, in 4 bits, beside the policy's base."""
+    return int(sum(NF4_BYTES * linear_parameters(o) + FROZEN_BYTES * embedding_parameters(o) for o in others))
+
+
 def _held_blocks(base: Shape, settings: Mapping[str, Any]) -> tuple[int, int]:
     """Blocks whose activations are held for the backward pass, and those whose input is: below the lowest trained
     weight there is none. A prefix cannot be computed twice."""
@@ -193,28 +221,43 @@ def _held_blocks(base: Shape, settings: Mapping[str, Any]) -> tuple[int, int]:
     return (min(1, passed) if twice else passed), passed
 
 
-def estimate(base: Shape, settings: Mapping[str, Any], method: str, hardware: Any) -> Estimate:
-    """What a run needs, and whether this machine's card (or, without one, its memory) has that much."""
+def estimate(
+    base: Shape, settings: Mapping[str, Any], method: str, hardware: Any, beside: Sequence[Shape] = ()
+) -> Estimate:
+    """What a run needs, and whether this machine's card (or, without one, its memory) has that much.
+
+    `beside` are the bases that the run's reward models bring along.
+    """
     parts = parts_of(base, settings, method, on_card=hardware.vram_bytes is not None)
+    if beside:
+        parts[ANOTHER_BASE] = beside_bytes(beside)
     if hardware.vram_bytes is None:  # a CPU computes in fp32, and its processes hold torch's libraries
         parts["weights"] = parts["weights"] * (1 if in_four_bits(settings) else 2)
         parts["activations"] *= 2
     total = sum(parts.values())
     low = int(total + CONTEXT_BYTES[0])
     high = int(total * 1.25 + CONTEXT_BYTES[1])
-    room = hardware.vram_bytes if hardware.vram_bytes is not None else hardware.ram_bytes
+    return judged(low, high, parts, settings, room_of(hardware))
+
+
+def room_of(hardware: Any) -> int:
+    """The memory that a run has: the card's, or without one the machine's."""
+    return int(hardware.vram_bytes if hardware.vram_bytes is not None else hardware.ram_bytes)
+
+
+def judged(
+    low: int, high: int, parts: dict[str, int], settings: Mapping[str, Any], room: int, runs: int = 0, source: str = ""
+) -> Estimate:
+    """A range of bytes against the room there is; `source` says where the range comes from."""
     verdict: Verdict = "fits" if high <= room * TIGHT_SHARE else "tight" if low <= room else "no"
-    return Estimate(low, high, parts, verdict, _sentence(low, high, room, verdict, parts, settings))
-
-
-def _sentence(
-    low: int, high: int, room: int, verdict: Verdict, parts: dict[str, int], settings: Mapping[str, Any]
-) -> str:
-    span = f"needs about {low / 2**30:.1f}-{high / 2**30:.1f} GiB of {room / 2**30:.1f}"
-    if verdict == "fits":
-        return f"Fits: {span}."
-    opening = "Tight" if verdict == "tight" else "Too large"
-    return f"{opening}: {span}. {_advice(parts, settings)}"
+    span = f"needs about {low / 2**30:.1f}-{high / 2**30:.1f} GiB of {room / 2**30:.1f}{source}"
+    opening = {"fits": "Fits", "tight": "Tight", "no": "Too large"}[verdict]
+    other = parts.get(ANOTHER_BASE, 0)
+    told = [f"{opening}: {span}."]
+    told += [f"The reward model's own base takes {other / 2**30:.1f} of them."] if other else []
+    told += [_advice(parts, settings)] if verdict != "fits" else []
+    sentence = " ".join(told)
+    return Estimate(low, high, parts, verdict, sentence, runs)
 
 
 def _advice(parts: dict[str, int], settings: Mapping[str, Any]) -> str:

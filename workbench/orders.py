@@ -12,13 +12,29 @@ from pathlib import Path
 from typing import Any
 
 import workbench
-from workbench import bases, examples, exports, fields, judging, methods, presets, rewards, rows, samplers, tags, tuning
+from workbench import (
+    bases,
+    examples,
+    exports,
+    fields,
+    judging,
+    measured,
+    methods,
+    presets,
+    rewards,
+    rows,
+    samplers,
+    tags,
+    tuning,
+)
 from workbench.bases import ancestry
 from workbench.bench import Bench
 from workbench.errors import ExportError, InputError, RunError, SettingError
 from workbench.exports import original, plan
 from workbench.exports.folder import folder_for
+from workbench.fit import Estimate
 from workbench.job import BaseRef, Job
+from workbench.methods.shared import ADAPTERS
 from workbench.records import Pair, Prompt, Split, turns_to_json
 from workbench.runs import Run
 
@@ -243,6 +259,29 @@ def _reward(bench: Bench, text: str) -> tuple[str, dict[str, Path]]:
         terms = (*terms[:place], replace(term, name=run.id), *terms[place + 1 :])
         found[run.id] = run.paths.model
     return rewards.written(terms), found
+
+
+def reward_bases(bench: Bench, settings: Mapping[str, Any]) -> list[bases.Base]:
+    """The bases that a reward's models bring along: one that the policy tunes an adapter on is shared with it."""
+    if "reward" not in settings:
+        return []
+    own, found = bases.resolve(bench.base), []
+    for term in rewards.parse(str(settings["reward"])):
+        if term.kind != "run":
+            continue
+        made = judging.reward_run(bench, term.name).job
+        adapters = settings["how"] in ADAPTERS and made.settings["how"] in ADAPTERS
+        if not adapters or made.base.path != own.spec:
+            found.append(bases.resolve(made.base.path))
+    return found
+
+
+def memory(bench: Bench, base: str, method: str, settings: Mapping[str, Any]) -> Estimate:
+    """What a run on that base needs of this machine's memory: by what earlier runs measured, else worked out."""
+    found = bases.resolve(base)
+    past = measured.past_runs(bench.runs.all("train"), found, method, str(settings["how"]))
+    beside = reward_bases(bench, settings)
+    return measured.estimate(found, found.fingerprint, settings, method, bench.hardware, past, beside)
 
 
 def _source(bench: Bench, parent: str | None, checkpoint: int | None) -> _Source:

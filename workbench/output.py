@@ -102,9 +102,12 @@ class PlainBar:
         self._title = title
         self._said_at = 0.0
         self._said: tuple[int, int] = (-1, -1)
+        self._began: tuple[float, int] | None = None
+        """When the first progress was seen, and how much it was."""
 
     def advance(self, done: int, total: int, detail: str = "") -> None:
         now = time.monotonic()
+        self._began = self._began or (now, done)
         last = done == total and total > 0
         if not (done or total) or (done, total) == self._said:
             return
@@ -112,7 +115,13 @@ class PlainBar:
             return
         self._said_at, self._said = now, (done, total)
         of = f"{done} of {total}" if total else str(done)
-        self._output.say(f"{self._title}: {of}" + (f" · {detail}" if detail else ""))
+        told = [f"{self._title}: {of}", detail, self._left(now - self._began[0], done - self._began[1], total - done)]
+        self._output.say(" · ".join(part for part in told if part))
+
+    @staticmethod
+    def _left(seconds: float, made: int, missing: int) -> str:
+        """The time left at the pace until now; "" while there is none."""
+        return f"{seconds_in_words(seconds * missing / made)} left" if made > 0 and missing > 0 else ""
 
     def say(self, text: str) -> None:
         self._output.say(text)

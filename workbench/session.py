@@ -86,6 +86,8 @@ class Loaded:
     """Whose chat template is used: 'its own' or 'plain'."""
     kept: bool = False
     """Whether the weights were in memory already, and only an adapter was put on."""
+    note: str = ""
+    """What a person should know of how it was loaded."""
 
 
 @dataclass(frozen=True)

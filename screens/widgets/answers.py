@@ -5,7 +5,7 @@ The screen sets one `Shown`; the panes scroll together unless one is locked. Tex
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from rich.markdown import Markdown
 from textual import events
@@ -25,6 +25,9 @@ MOST_BLOCKS = 200
 
 SIDE_BY_SIDE_FROM = 78
 """Columns from which two answers stand side by side: 80 less the scroll bars, as a page of 36 letters each."""
+
+ZOOMED = Content.assemble((" tab", "bold $accent"), (" next  ", "$quiet"), ("z", "bold $accent"), (" all ", "$quiet"))
+"""In the frame of an answer that has the screen to itself."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +55,8 @@ class Answer:
     """Its place in the vote so far, in words; never its origin before the vote."""
     origin: str = ""
     bad: bool = False
-    spans: Spans = field(default_factory=list)
-    """Words that differ from the other answer."""
+    spans: Spans | None = None
+    """Words that differ from the other answer; None where they are not asked for."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ class AnswerPane(TextPane):
         """Shows the answer; the text is wrapped again only where it or the view has changed."""
         self.set_class(locked, "-locked")
         self.set_class(dimmed, "-dimmed")
-        title = _title(answer, locked, view.lengths)
+        title = _title(answer, locked, view)
         if title != self._titled:  # setting it draws the whole pane
             self._titled = title
             self.border_title = title
@@ -100,10 +103,10 @@ class AnswerPane(TextPane):
         self.post_message(self.Clicked(self.index, event.y == 0))
 
 
-def _title(answer: Answer, locked: bool, lengths: bool) -> Content:
+def _title(answer: Answer, locked: bool, view: View) -> Content:
     key = Content.styled(f" {answer.key} ", "bold $background on $accent" if locked else "bold $accent")
     parts = [key, Content.styled(f"{answer.label} " if answer.label else "", "$strong")]
-    if lengths:
+    if view.lengths:
         count = len(answer.text.split())
         parts.append(Content.styled(f"{count:,} {'word' if count == 1 else 'words'} ", "$quiet"))
     if answer.verdict:
@@ -112,6 +115,8 @@ def _title(answer: Answer, locked: bool, lengths: bool) -> Content:
         parts.append(Content.styled("✗ unacceptable ", "bold $error"))
     if answer.origin:
         parts.append(Content.styled(f"· {one_line(answer.origin, 60)} ", "$success"))
+    if view.zoomed:
+        parts.append(ZOOMED)
     return Content("").join(parts)
 
 
@@ -119,7 +124,7 @@ def _body(answer: Answer, view: View) -> Body:
     text = clean(answer.text)
     if view.markdown and text.count("\n") <= MOST_BLOCKS:
         return Markdown(text, hyperlinks=False)
-    if answer.spans:
+    if answer.spans is not None and (answer.spans or view.only_differences):
         return _marked(text, answer.spans, view.only_differences)
     content = Content(_visible(text) if view.invisible else text)
     return content if text else Content.styled("(an empty answer)", "$quiet italic")
@@ -127,12 +132,15 @@ def _body(answer: Answer, view: View) -> Body:
 
 def _marked(text: str, spans: Spans, only: bool) -> Content:
     """The text with the words that differ underlined; with `only`, long stretches without any are left out."""
+    if not spans:
+        return Content.styled("(nothing that the other has not)", "$quiet italic")
     parts: list[Content] = []
     at = 0
     for start, end in [*spans, (len(text), len(text))]:
         between = text[at:start]
         if only and len(between) > 24:
-            between = f"{between[:8] if at else ''} … {between[-8:] if start < len(text) else ''}"
+            before, after = between[:12].rpartition(" ")[0], between[-12:].partition(" ")[2]
+            between = f"{before if at else ''} … {after if start < len(text) else ''}"
         parts.append(Content.styled(between, "$quiet") if only else Content(between))
         parts.append(Content.styled(text[start:end], "bold underline $accent"))
         at = end

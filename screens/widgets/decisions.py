@@ -30,6 +30,10 @@ class Standing:
     search: str = ""
     flagged: bool = False
     notes: int = 0
+    doubter: str = ""
+    """The judge whose doubts come first."""
+    view: str = ""
+    """What of the answers is shown, where it is not all."""
     judged: bool = False
     """Whether the prompt on screen has a vote already."""
 
@@ -48,6 +52,8 @@ class RankHeader(Widget, can_focus=False):
             ),
             Content.styled(s.layout, "$quiet"),
         ]
+        left += [Content.styled(s.view, "bold $accent")] if s.view else []
+        left += [line(f"unsure first ({s.doubter})", "$quiet", limit=40)] if s.doubter else []
         left += [Content.styled("⚑ flagged", "bold $accent")] if s.flagged else []
         left += [Content.styled(f"✎ {s.notes}", "$accent")] if s.notes else []
         left += [Content.styled("has a vote", "$primary")] if s.judged else []

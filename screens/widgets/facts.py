@@ -29,7 +29,7 @@ class Facts(Widget, can_focus=False):
         classes: str | None = None,
     ) -> None:
         super().__init__(id=id, classes=classes)
-        self._columns = columns
+        self.columns = columns
         self.set_reactive(Facts.facts, facts)
 
     def render(self) -> Content:
@@ -41,7 +41,7 @@ class Facts(Widget, can_focus=False):
     def _lines(self, width: int) -> list[Content]:
         lines: list[Content] = []
         for name, value in self.facts:
-            indent = 0 if isinstance(name, str) and not name else self._columns
+            indent = 0 if isinstance(name, str) and not name else self.columns
             head = Content.styled(name, "$quiet") if isinstance(name, str) else name
             head = head.pad_right(max(0, indent - head.cell_length))
             wrapped = value.wrap(max(8, width - max(indent, head.cell_length))) or [Content("")]

@@ -119,6 +119,8 @@ class FieldForm(Container):
     def __init__(self, *, title: str, id: str | None = None) -> None:
         super().__init__(id=id)
         self._title = title
+        self.about: Mapping[str, Mapping[str, str]] = {}
+        """Of settings with choices: what each choice is, for the list to pick from."""
         self._rows = FormRows(
             (Column("", 24), Column("", 24), Column("", 0, from_width=60)),
             _cells,
@@ -169,7 +171,8 @@ class FieldForm(Container):
         if isinstance(row.field.default, bool):
             self._turn(1)
         elif row.field.choices:
-            self.app.push_screen(Picker(row.field.label, row.field.choices, str(row.value)), self._picked)
+            picker = Picker(row.field.label, row.field.choices, str(row.value), self.about.get(row.name))
+            self.app.push_screen(picker, self._picked)
         else:
             self._open_editor(row.field.zero if row.field.zero and row.value == 0 else str(row.value))
 

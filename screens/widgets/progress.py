@@ -12,11 +12,12 @@ from textual.widgets import Static
 
 from screens.active import run_title
 from screens.safe import line, one_line
+from screens.sources import makes_rewards
 from screens.widgets.lineage import STATE_STYLE
 from screens.widgets.status import bar, duration
-from workbench.charts.narration import Verdict
 from workbench.charts.ticks import number
-from workbench.job import JobKind
+from workbench.charts.verdict import Verdict
+from workbench.job import Job
 from workbench.live import Live
 from workbench.runs import Run
 from workbench.runs.status import Status
@@ -38,6 +39,10 @@ class Stats:
     def of(cls, run: Run, live: Live, status: Status) -> Stats:
         """The figures of a followed run."""
         found: list[tuple[str, str]] = []
+        for name, word in (("reward", "reward"), ("kl", "KL")):  # where there is a reward, the loss says little
+            series = live.metrics.get(name)
+            if series is not None and series.last is not None:
+                found.append((word, number(series.last)))
         loss = live.metrics.get("loss")
         if loss is not None and len(loss):
             found.append(("loss", number(loss.last) if loss.last is not None else "not finite"))
@@ -63,6 +68,8 @@ class RunStats(Widget, can_focus=False):
     """One row: state, name, progress, figures."""
 
     stats: reactive[Stats] = reactive(Stats())
+    charts: reactive[tuple[int, int, int]] = reactive((0, 0, 0))
+    """The first and the last chart on screen, and how many there are."""
 
     def render(self) -> Content:
         stats, width = self.stats, self.size.width
@@ -79,12 +86,24 @@ class RunStats(Widget, can_focus=False):
             row = Content.assemble(
                 row, "  ", (bar(share, BAR_CELLS if width >= 100 else BAR_CELLS // 2), "$primary"), (steps, "$strong")
             )
+        first, last, count = self.charts
+        if count > last - first + 1 and width >= 100:
+            shown = f"{first}" if first == last else f"{first}-{last}"
+            more = Content.assemble(
+                (f"chart{'' if first == last else 's'} {shown} of {count} ", "$quiet"), ("tab", "bold $accent"), " "
+            )
+            width -= more.cell_length + 2
+        else:
+            more = Content("")
         for name, value in stats.figures:
             piece = Content.assemble("  ", (f"{name} ", "$quiet"), (one_line(value, 24), "$strong"))
             if row.cell_length + piece.cell_length > width:
                 break
             row = row + piece
-        return row.truncate(width, ellipsis=True)
+        row = row.truncate(width, ellipsis=True)
+        return (
+            row if not more.cell_length else row.pad_right(self.size.width - row.cell_length - more.cell_length) + more
+        )
 
 
 GLYPHS = {"warning": ("! ", "bold $accent"), "good": ("✓ ", "$success"), "info": ("· ", "$quiet")}
@@ -93,11 +112,11 @@ GLYPHS = {"warning": ("! ", "bold $accent"), "good": ("✓ ", "$success"), "info
 class Spoken(Static):
     """What the run's curves and its ending say, in sentences, and the keys that make sense now."""
 
-    def say(self, status: Status, verdicts: Sequence[Verdict], kind: JobKind) -> None:
+    def say(self, status: Status, verdicts: Sequence[Verdict], job: Job) -> None:
         """The state's own sentence where it matters, else the verdicts."""
         rows = []
         if status.state != "running":
-            rows += ending(status, kind)
+            rows += ending(status, job)
         for verdict in verdicts[: MOST_SPOKEN - len(rows)]:
             glyph, style = GLYPHS[verdict.level]
             rows.append(
@@ -110,11 +129,13 @@ class Spoken(Static):
         self.update(Content("\n").join(rows))
 
 
-def ending(status: Status, kind: JobKind) -> list[Content]:
+def ending(status: Status, job: Job) -> list[Content]:
     """How a run stands or ended, and the keys to go on with, in a row of their own."""
     style = STATE_STYLE.get(status.state, "$quiet")
     told = Content.assemble((f"{status.glyph} ", f"bold {style}"), line(status.sentence, "$strong", limit=400))
-    if status.state == "finished" and kind == "train":
+    if status.state == "finished" and makes_rewards(job):
+        return [told, _keys(("p", "PPO with it"), ("5", "rank: i there begins with what it doubts"))]
+    if status.state == "finished" and job.kind == "train":
         return [told, _keys(("s", "sample from it"), ("e", "export it"), ("c", "chat with it"))]
     if status.state in ("stopped", "died", "failed"):
         hint = Content.assemble(" ", line(status.hint, "$quiet")) if status.state == "failed" else Content("")

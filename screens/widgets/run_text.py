@@ -48,8 +48,17 @@ def samples(live: Live, *, newest_only: bool = False) -> list[Fact]:
             if at < len(found):
                 answer = found[at][1]
                 shown = line(answer, limit=240) if newest_only else plain(answer, limit=1_000)
-                facts.append((f"{event.step:>7,}", shown))
+                facts.append((_when(event, at), shown))
     return facts
+
+
+def _when(event: Watched, at: int) -> Content:
+    """The step of an answer, and what it is worth where the run has a reward."""
+    worth = event.rewards[at] if at < len(event.rewards) else None
+    step = Content.styled(f"{event.step:>7,}", "$quiet")
+    if worth is None:
+        return step
+    return Content.assemble(step, (f" {worth:>+6.2f} ", "$accent"))
 
 
 def _pairs(event: Watched) -> list[tuple[str, str]]:

@@ -88,7 +88,7 @@ def test_dora_is_merged_to_answer_and_stays_on(make_run: MakeRun, tiny_base: Pat
     dora = make_run("sft", "0001", how="lora", dora=True, learning_rate=0.02, max_steps=2).train().paths.model
     plain = make_run("sft", "0002", how="lora", max_steps=2).train().paths.model
     warm, other = (
-        TransformersModel(tiny_base, adapter, tiny_base, 1, Place("a test", lambda behind: None))
+        TransformersModel(tiny_base, adapter, tiny_base, Place("a test", lambda behind: None))
         for adapter in (dora, plain)
     )
     unmerged = PeftModel.from_pretrained(load_weights(tiny_base, torch.float32), dora).eval()

@@ -205,3 +205,31 @@ def test_a_run_answers_with_its_adapter_merged(make_run: MakeRun, tmp_path: Path
     assert not isinstance(merged, PeftModel)
     assert float(difference) < 1e-4
     assert float(moved) > 1e-2
+
+
+def test_in_four_bits_the_adapter_stays_beside_the_weights(make_run: MakeRun) -> None:
+    """Sampling on an NF4 base merges nothing: the logits are those of base and adapter as QLoRA trained them."""
+    import torch
+    from bitsandbytes.nn import Linear4bit
+    from peft import PeftModel
+
+    from workbench.worker import model, sampling
+    from workbench.worker.decoding import Rule, answer_all
+
+    parent = make_run(how="qlora", learning_rate=0.02).train()
+    child = make_run("sft", "0002", how="lora", parent=parent)
+    quantised, tokens = sampling.load_for_answering(child.paths, child.job, four_bit=True)
+    folder = model.base_of(child.job).path
+    trained = PeftModel.from_pretrained(
+        model.load_weights(folder, torch.float32, four_bit=True), parent.paths.model
+    ).eval()
+    ids = torch.arange(5, 25)[None]
+    with torch.inference_mode():
+        ours = quantised(input_ids=ids).logits
+        assert torch.equal(ours, trained(input_ids=ids).logits)
+        with trained.disable_adapter():
+            assert float((ours - trained(input_ids=ids).logits).abs().max()) > 1e-2
+
+    assert sum(isinstance(module, Linear4bit) for module in quantised.modules()) == 14  # two blocks of seven
+    assert sampling.in_four_bits(child.paths, child.job) == (False, "")  # a CPU has no card to be too small
+    assert answer_all(quantised, [tokens.prompt_ids(said("user", "Hello?"))], Rule(0, 1, 3, ()))[0].ids

@@ -33,22 +33,43 @@ def trained(bench: Bench) -> Run:
     return run
 
 
+CHECKS = {
+    "tokens": {"texts": 4120, "different": 0, "passed": 1.0},
+    "chat template": {"texts": 4, "different": 0, "passed": 1.0},
+    "answers": {
+        "greedy_agreement": 0.9987, "mean_kl": 2.1e-4, "positions": 1536, "near_ties": 0,
+        "mark_agreement": 0.99, "mark_kl": 0.01, "passed": 1.0,
+    },
+    "stops": {"share": 0.9375, "share_of_merged": 1.0, "mark_share": 0.8, "answers": 16, "passed": 1.0},
+    "as_trained": {"greedy_agreement": 0.972, "mean_kl": 3.4e-3},
+}  # fmt: skip
+WRONG = (
+    "41.00% of 1536 greedy tokens agree (mark 88.0%), mean KL 0.9 nats (mark 0.2); first difference at answer 1, "
+    "token 3, after 'It is': expected ' blue', got ' the'. The first weights that differ are blk.0.attn_q.weight, by "
+    "140% (its type explains 20%)."
+)
+
+
 def exported(bench: Bench, run: Run) -> Path:
     """A verified GGUF and one that failed its checks."""
     folder = bench.paths.exports / f"{run.id}-polite"
     folder.mkdir(parents=True)
     (folder / "model-Q8_0.gguf").write_bytes(b"GGUF")
     (folder / "model-Q4_K_M.gguf.unverified").write_bytes(b"GGUF")
-    good = {"greedy_agreement": 0.998, "mean_kl": 2.1e-4, "positions": 512}
+    answers = {"greedy_agreement": 0.41, "mean_kl": 0.9, "mark_agreement": 0.88, "mark_kl": 0.2, "passed": 0.0}
     parts = {
-        "model-Q8_0.gguf": {"verified": True, "size_bytes": 3_600_000, "checks": {"answers": good}, "created": 2.0},
+        "model-Q8_0.gguf": {
+            "target": "Q8_0", "verified": True, "size_bytes": 3_600_000, "checks": CHECKS, "created": 2.0,
+        },
         "model-Q4_K_M.gguf.unverified": {
+            "target": "Q4_K_M",
             "verified": False,
             "size_bytes": 2_200_000,
-            "checks": {"answers": {"greedy_agreement": 0.41, "mean_kl": 0.9}},
+            "checks": {**CHECKS, "answers": {**CHECKS["answers"], **answers}},
+            "failures": [WRONG],
             "created": 1.0,
         },
-    }
+    }  # fmt: skip
     (folder / "export.json").write_text(json.dumps({"run": run.id, "parts": parts}))
     return folder
 
@@ -69,34 +90,54 @@ def test_export_looks_right(
     assert snap_compare(BenchApp(bench), terminal_size=size, run_before=open_export)
 
 
-CHECKS = {
-    "answers": {
-        "greedy_agreement": 0.9987, "mean_kl": 2.1e-4, "positions": 1536, "mark_agreement": 0.9, "mark_kl": 0.1,
-    },
-    "as_trained": {"greedy_agreement": 0.972, "mean_kl": 3.4e-3},
-    "tokens": {"texts": 4120, "different": 0},
-}  # fmt: skip
-
-
 async def test_the_figures_of_a_part_can_be_read_at_80_columns(bench: Bench, trained: Run) -> None:
-    """Every check is a line of its own, whole, below the list; what the highlighted kind is for is said as well."""
-    folder = bench.paths.exports / f"{trained.id}-polite"
-    folder.mkdir(parents=True)
-    (folder / "model-Q8_0.gguf").write_bytes(b"GGUF")
-    part = {"verified": True, "size_bytes": 3_600_000, "checks": CHECKS, "created": 1.0}
-    (folder / "export.json").write_text(json.dumps({"run": trained.id, "parts": {"model-Q8_0.gguf": part}}))
+    """Every check is a line of its own beside its mark, whole; what the highlighted kind is for is said as well."""
+    exported(bench, trained)
     async with BenchApp(bench, "export").run_test(size=(80, 24)) as pilot:
         await settle(pilot)
         lines = [line.strip() for line in drawn(pilot.app).splitlines()]
 
     for expected in (
-        "answers       99.87% of 1,536 greedy tokens agree, 90.0% asked for",
-        "KL            2.1e-04 nats a token, at most 0.1 allowed",
+        "answers     ✓ 99.87% of 1,536 greedy tokens agree, 99.0% asked for",
+        "KL          ✓ 2.1e-04 nats a token, at most 0.01 allowed",
+        "stops       ✓ 94% of 16 answers end unasked (merged: 100%), 80% asked for",
+        "tokens      ✓ 4,120 of 4,120 texts and 4 of 4 chats become the same tokens",
         "in training   97.20% agree with the 4-bit model trained, KL 3.4e-03",
-        "tokens        4,120 of 4,120 texts become the same tokens",
         "Hugging Face folder, to train on or to serve",
     ):
         assert expected in lines
+
+
+async def test_what_failed_is_said_with_its_first_difference(bench: Bench, trained: Run) -> None:
+    """A part that failed shows which token and which weights differ first, and which of its marks it missed."""
+    exported(bench, trained)
+    async with BenchApp(bench, "export").run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        pilot.app.screen.query_one("#export-parts").focus()
+        await pilot.press("j")
+        await settle(pilot)
+        shown = " ".join(drawn(pilot.app).split())
+
+    for expected in (
+        "✗ 41.00% of 1536 greedy tokens agree (mark 88.0%)",
+        "expected ' blue', got ' the'",
+        "blk.0.attn_q.weight, by 140%",
+        "answers ✗ 41.00% of 1,536 greedy tokens agree, 88.0% asked for",
+        "KL ✗ 9.0e-01 nats a token, at most 0.2 allowed",
+        "stops ✓ 94%",
+    ):
+        assert expected in shown
+
+
+async def test_on_a_wide_terminal_the_list_is_the_table_of_checks(bench: Bench, trained: Run) -> None:
+    """Beside each figure stands the mark it had to reach, and what the chosen kinds need is told part by part."""
+    exported(bench, trained)
+    async with BenchApp(bench, "export").run_test(size=(200, 50)) as pilot:
+        await settle(pilot)
+        shown = " ".join(drawn(pilot.app).split())
+
+    assert "99.87% ≥ 99.0% 2.1e-04 ≤ 0.01 94% ≥ 80%" in shown
+    assert "merged 6.8 MB, Q8_0 3.6 MB, f16 for the time being 6.8 MB, tokens and text 16 MB" in shown
 
 
 async def test_what_is_ticked_is_ordered(bench: Bench, trained: Run, monkeypatch: Any) -> None:

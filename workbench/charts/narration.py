@@ -7,26 +7,28 @@ warning what to do. It stays silent where there are too few steps to say anythin
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from math import log
-from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from workbench.charts import reinforcement
+from workbench.charts.verdict import (
+    LEAST_STEPS,
+    SURELY,
+    Level,
+    Verdict,
+    end_size,
+    finite_values,
+    latest,
+    standard_error,
+    start_and_now,
+)
 from workbench.live import Live
 from workbench.series import Series
 
-Level = Literal["warning", "good", "info"]
-Floats = NDArray[np.float64]
-
 LN2 = log(2)
-LEAST_STEPS = 20
-"""Fewer steps are noise."""
 SETTLED_STEPS, SETTLED_SHARE = 50, 0.2
 """After so many steps, or so much of the plan, a loss above its start is more than a beginning."""
-SURELY = 3.0
-"""A rise of so many standard errors is not chance."""
 AT_LN2 = 0.01
 """So near ln 2 the model and its reference still say the same."""
 HARDLY = 0.02
@@ -45,18 +47,6 @@ PARTED = 0.02
 """Rewards of KTO (beta times nats) this near each other are not told apart."""
 FALLS_A_TOKEN = 0.5
 """Nats a token by which chosen answers may become less likely before it is worth a word."""
-REWARD_MOVES = 0.1
-"""A reward that has moved by less than this share of its spread has hardly moved."""
-MOSTLY_EVEN, MOSTLY_STOPS = 0.7, 0.5
-"""Shares of groups without a difference, and of answers that end by themselves, that are worth a word."""
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """One sentence about a run, and how much it matters."""
-
-    text: str
-    level: Level = "info"
 
 
 def verdicts(live: Live, action: str) -> list[Verdict]:
@@ -105,7 +95,7 @@ def _rise(held_out: Series) -> tuple[int, float, float] | None:
 
 
 def _gradients(norm: Series) -> Iterator[Verdict]:
-    values = _finite(norm)
+    values = finite_values(norm)
     if values.size < LEAST_STEPS:
         return
     usual = float(np.median(values))
@@ -118,12 +108,12 @@ def _gradients(norm: Series) -> Iterator[Verdict]:
 
 def _loss(live: Live) -> Iterator[Verdict]:
     """Training that lowers a loss from wherever it starts."""
-    ends = _ends(live.metrics.get("loss", Series()))
+    ends = start_and_now(live.metrics.get("loss", Series()))
     if ends is None:
         return
     start, now = ends
     if now > start * (1 + HARDLY):
-        if _settled(live) and now - start > SURELY * _chance(live.metrics["loss"]):
+        if _settled(live) and now - start > SURELY * standard_error(live.metrics["loss"]):
             yield Verdict(f"Training loss rises: {start:.3f} → {now:.3f}. The learning rate is too high.", "warning")
     elif now > start * (1 - HARDLY):
         yield Verdict(f"Training loss has hardly moved ({start:.3f} → {now:.3f}): not learning yet.", "info")
@@ -135,18 +125,9 @@ def _settled(live: Live) -> bool:
     """Whether enough was trained to blame the rate: warm-up over, and enough steps for the plan's length."""
     steps = len(live.metrics["loss"])
     enough = min(SETTLED_STEPS, live.total_steps * SETTLED_SHARE) if live.total_steps else SETTLED_STEPS
-    rates = _finite(live.metrics.get("learning_rate", Series()))
-    warm = not rates.size or int(np.argmax(rates)) < rates.size - _end_size(rates.size)
+    rates = finite_values(live.metrics.get("learning_rate", Series()))
+    warm = not rates.size or int(np.argmax(rates)) < rates.size - end_size(rates.size)
     return warm and steps >= enough
-
-
-def _chance(series: Series) -> float:
-    """The standard error of the difference of the two ends, from the losses' spread from step to step.
-
-    Differences of neighbours have twice the variance of the noise and hardly any of a trend (von Neumann, 1941).
-    """
-    values = _finite(series)
-    return float(np.diff(values).std() / np.sqrt(_end_size(values.size)))
 
 
 def _dpo(live: Live) -> Iterator[Verdict]:
@@ -154,9 +135,9 @@ def _dpo(live: Live) -> Iterator[Verdict]:
 
     Its other losses start elsewhere; the measurement before the first step says where.
     """
-    loss = _recent(live.metrics.get("loss", Series()))
-    margin = _recent(live.metrics.get("reward_margin", Series()))
-    accuracy = _recent(live.metrics.get("reward_accuracy", Series()))
+    loss = latest(live.metrics.get("loss", Series()))
+    margin = latest(live.metrics.get("reward_margin", Series()))
+    accuracy = latest(live.metrics.get("reward_accuracy", Series()))
     if loss is None:
         return
     start = _measured_first(live)
@@ -189,7 +170,7 @@ def _measured_first(live: Live) -> float | None:
 
 
 def _chosen(live: Live) -> Iterator[Verdict]:
-    ends = _ends(live.metrics.get("chosen_logp", Series()))
+    ends = start_and_now(live.metrics.get("chosen_logp", Series()))
     if ends is not None and ends[0] - ends[1] > FALLS_NATS:
         yield Verdict(
             f"Chosen log-probability is falling ({ends[0]:.1f} → {ends[1]:.1f}): both answers become less likely. "
@@ -200,8 +181,8 @@ def _chosen(live: Live) -> Iterator[Verdict]:
 
 def _kto(live: Live) -> Iterator[Verdict]:
     """KTO starts with good and bad answers alike and learns by parting them."""
-    good = _recent(live.metrics.get("chosen_reward", Series()))
-    bad = _recent(live.metrics.get("rejected_reward", Series()))
+    good = latest(live.metrics.get("chosen_reward", Series()))
+    bad = latest(live.metrics.get("rejected_reward", Series()))
     if good is None or bad is None:
         return
     if abs(good - bad) < PARTED:
@@ -227,11 +208,11 @@ def _kto(live: Live) -> Iterator[Verdict]:
 
 def _without_reference(live: Live) -> Iterator[Verdict]:
     """SimPO and ORPO: told apart or not, and what nothing holds back. Log-probabilities are means over tokens."""
-    accuracy = _recent(live.metrics.get("reward_accuracy", Series()))
+    accuracy = latest(live.metrics.get("reward_accuracy", Series()))
     if accuracy is not None:
         level: Level = "good" if accuracy > 0.5 else "info"
         yield Verdict(f"The chosen answer is the likelier one in {accuracy:.0%} of pairs.", level)
-    ends = _ends(live.metrics.get("chosen_logp", Series()))
+    ends = start_and_now(live.metrics.get("chosen_logp", Series()))
     if ends is not None and ends[0] - ends[1] > FALLS_A_TOKEN:
         yield Verdict(
             f"Chosen answers become less likely ({ends[0]:.2f} → {ends[1]:.2f} nats a token), and no reference holds "
@@ -240,64 +221,13 @@ def _without_reference(live: Live) -> Iterator[Verdict]:
         )
 
 
-def _groups(live: Live) -> Iterator[Verdict]:
-    """RLOO and GRPO: what answers are worth, and whether there is anything left to learn from a group."""
-    ends = _ends(live.metrics.get("reward", Series()))
-    if ends is None:
-        return
-    gained, spread = ends[1] - ends[0], _recent(live.metrics.get("reward_std", Series())) or 0.0
-    if abs(gained) <= REWARD_MOVES * spread:
-        yield Verdict(f"The reward has hardly moved ({ends[0]:.2f} → {ends[1]:.2f}): not learning yet.", "info")
-    elif gained < 0:
-        yield Verdict(f"The reward falls: {ends[0]:.2f} → {ends[1]:.2f}. The learning rate is too high.", "warning")
-    else:
-        yield Verdict(f"Learning: reward {ends[0]:.2f} → {ends[1]:.2f}.", "good")
-    even = _recent(live.metrics.get("even_groups", Series()))
-    if even is not None and even > MOSTLY_EVEN:
-        yield Verdict(
-            f"In {even:.0%} of the groups every answer is worth the same, so most steps teach nothing: harder prompts, "
-            "a higher temperature or a finer reward would. Or it is done.",
-            "info",
-        )
-    stopped = _recent(live.metrics.get("stopped", Series()))
-    if stopped is not None and stopped < MOSTLY_STOPS:
-        yield Verdict(
-            f"Only {stopped:.0%} of the answers end by themselves; the others are judged where they were cut. Raise "
-            "max_tokens, or reward brevity.",
-            "warning",
-        )
-
-
-def _finite(series: Series) -> Floats:
-    return series.y[np.isfinite(series.y)]
-
-
-def _recent(series: Series) -> float | None:
-    """The mean of the last tenth (at least five values), None while there are too few steps."""
-    values = _finite(series)
-    return float(values[-_end_size(values.size) :].mean()) if values.size >= LEAST_STEPS else None
-
-
-def _ends(series: Series) -> tuple[float, float] | None:
-    """(mean of the first tenth, mean of the last tenth), None while there are too few steps."""
-    values = _finite(series)
-    if values.size < LEAST_STEPS:
-        return None
-    count = _end_size(values.size)
-    return float(values[:count].mean()), float(values[-count:].mean())
-
-
-def _end_size(values: int) -> int:
-    """How many values the mean at either end is of."""
-    return max(5, values // 10)
-
-
 OWN: dict[str, Callable[[Live], Iterator[Verdict]]] = {
     "dpo": _dpo,
     "kto": _kto,
     "orpo": _without_reference,
     "simpo": _without_reference,
-    "rloo": _groups,
-    "grpo": _groups,
+    "rloo": reinforcement.groups,
+    "grpo": reinforcement.groups,
+    "ppo": reinforcement.ppo,
 }
 """What a method's own curves say; the others lower a loss."""

@@ -93,4 +93,4 @@ def _series(live: Live, name: str) -> Series:
 
 
 def _words(name: str) -> str:
-    return name.replace("_logp", "").replace("_", " ")
+    return name.replace("_logp", "").removesuffix("_seconds").replace("_", " ")

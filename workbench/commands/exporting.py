@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ from workbench.paths import ProjectPaths
 
 if TYPE_CHECKING:
     from workbench.bench import Bench
+    from workbench.events import Metrics
+    from workbench.live import Follower
     from workbench.records import Conversation
     from workbench.session import ModelRef, Session
 
@@ -69,13 +72,15 @@ def export(
     """Export a model, and check it.
 
     --quant list tells every type, its size for this model, and what it loses. An export that does not answer like the
-    model that was trained is a failure (exit code 6).
+    model that was trained is a failure (exit code 6); `workbench --help` has the other codes.
     """
     from workbench import exports, orders
     from workbench.exports.plan import parse_quants
     from workbench.fields import parse_assignments
 
     output = Output(as_json)
+    if os.sep in model and not Path(model).expanduser().is_dir():
+        raise InputError(f"There is no folder {model}.", "Give a run's number, `last`, or a folder with a model.")
     settled: dict[str, Any] = {**parse_assignments(changes or [])}
     if quants == ["list"]:
         with _bench_for(model, project, {}, detach=False) as bench:
@@ -91,7 +96,43 @@ def export(
         exported = orders.export(bench, trained_run(bench, model), to, changes=settled)
         follower = reports.start(bench, exported, output, detach=detach)
         if follower is not None:
-            reports.tell(exported, follower, output, *reports.export_lines(follower))
+            reports.tell(exported, follower, output)
+            _show_checks(follower, output)
+
+
+def _show_checks(follower: Follower, output: Output) -> None:
+    """Every part that was written in a row: each figure beside the mark that it had to reach, and where it lies."""
+    from workbench.hardware import human_bytes
+
+    checks = {(v.target, v.check): v for v in follower.live.verified}
+    rows = []
+    for part in follower.live.exported:
+        mine = {check: found for (target, check), found in checks.items() if target == part.target}
+        passed = all(found.passed for found in mine.values())
+        answers, stops = (dict(mine[name].figures) if name in mine else {} for name in ("answers", "stops"))
+        texts = [found.figures for found in mine.values() if "different" in found.figures]
+        same = [int(sum(row[name] or 0 for row in texts)) for name in ("texts", "different")]
+        rows.append(
+            (
+                part.target,
+                human_bytes(part.size_bytes),
+                "✓ verified" if passed else "✗ failed",
+                _with_mark(answers, "greedy_agreement", "mark_agreement", "{:.2%} ≥ {:.1%}"),
+                _with_mark(answers, "mean_kl", "mark_kl", "{:.1e} ≤ {:g}"),
+                _with_mark(stops, "share", "mark_share", "{:.0%} ≥ {:.0%}"),
+                f"{same[0] - same[1]} of {same[0]}" if texts else "",
+                part.path,
+            )
+        )
+    output.table(("part", "size", "check", "same tokens", "KL", "stops", "texts and chats", "file"), rows)
+
+
+def _with_mark(figures: Metrics, name: str, mark: str, words: str) -> str:
+    """A figure and its mark; the figure alone where there is none."""
+    value, least = figures.get(name), figures.get(mark)
+    if value is None:
+        return ""
+    return words.format(value, least) if least is not None else words.partition(" ")[0].format(value)
 
 
 def _list_types(bench: Bench, model: str, output: Output) -> None:
@@ -174,7 +215,8 @@ def chat(
     session = Session(ref, paths, on_wait=lambda title: output.say(waits.format(title) if title else "its turn now…"))
     try:
         output.say(f"loading {model}…")
-        session.start()
+        if note := session.start().note:
+            output.say(note)
         settings = {"temperature": temperature, "top_p": top_p, "max_tokens": max_tokens, "seed": seed}
         turns: list[Turn] = []
         for question in _questions(prompt, output, talking=talking):

@@ -82,6 +82,8 @@ def _add(bench: Bench, folder: Path) -> None:
 
 
 def _list(found: list[Base], chosen: str, output: Output) -> None:
+    from workbench import exported
+
     rows = [
         (
             "*" if base.spec == chosen else "",
@@ -90,7 +92,7 @@ def _list(found: list[Base], chosen: str, output: Output) -> None:
             human_bytes(base.size_bytes) if base.size_bytes else "",
             base.architecture,
             "yes" if base.usable else "no",
-            base.problems[0] if base.problems else base.exportable,
+            base.problems[0] if base.problems else f"exportable: {exported.outlook(base)}",
         )
         for base in found
     ]
@@ -103,4 +105,6 @@ def _list(found: list[Base], chosen: str, output: Output) -> None:
 
 
 def _facts(base: Base) -> dict[str, Any]:
-    return {**asdict(base), "usable": base.usable}
+    from workbench import exported
+
+    return {**asdict(base), "usable": base.usable, "export_bytes": exported.usual_plan(base).needed}

@@ -125,16 +125,3 @@ def tell(run: Run, follower: Follower, output: Output, *next_steps: str, more: M
     for step in next_steps:
         output.show(f"  {step}")
     output.document({**told, **(more or {})})
-
-
-def export_lines(follower: Follower) -> list[str]:
-    """An export's files and checks in words."""
-    from workbench.hardware import human_bytes
-    from workbench.runs.following import in_words
-
-    live = follower.live
-    files = [f"{e.target}: {e.path} ({human_bytes(e.size_bytes)})" for e in live.exported]
-    checks = [
-        f"{'✓' if v.passed else '✗'} {v.target} {v.check}: {in_words(v.figures) or v.detail}" for v in live.verified
-    ]
-    return files + checks

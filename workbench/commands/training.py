@@ -64,6 +64,7 @@ def train(
         output.say(f"{run.title}: preset {run.job.preset}, base {run.job.base.name}, {held}.")
         counted = orders.trained(bench, method, run.job.settings, run.job.parent, run.job.checkpoint)
         output.say(f"{run.job.settings['how']}: {tuning.in_words(*counted)}.")
+        output.say(orders.memory(bench, run.job.base.path, method, run.job.settings).sentence)
         follower = reports.start(bench, run, output, detach=detach)
         if follower is not None:
             reports.tell(

@@ -52,6 +52,11 @@ class Verdict:
     def passed(self) -> bool:
         return not self.failures
 
+    @property
+    def row(self) -> dict[str, Any]:
+        """What `export.json` keeps of it: the figures with their marks, and each failure with its first difference."""
+        return {"checks": self.figures, **({"failures": self.failures} if self.failures else {})}
+
     def error(self, kept: str = "") -> VerificationError:
         """The failure as an error, with the first difference in it."""
         where = f" Its bytes are kept as {kept}, which nothing loads." if kept else ""
@@ -206,7 +211,7 @@ class Checker:
     def _check_tokens(self, verdict: Verdict, llama: answers.LlamaCpp) -> None:
         """Same token ids for every text: plain, with what the tokenizer puts around, and special tokens as text."""
         encode = self.tokens.tokenizer.encode
-        special = [f"before {token} after{token}" for token in self.tokens.special.values()]
+        special = [f"before {token} after{token}" for token in self._special_tokens]
         rendered = list(self._transformers_chats.values())
 
         def plain(text: str) -> list[int]:
@@ -230,6 +235,13 @@ class Checker:
         ]
         for reading in readings:
             self._compare_tokens(verdict, *reading)
+
+    @property
+    def _special_tokens(self) -> list[str]:
+        """Those with a name (bos, eos, ...), then every other one, such as those that open a turn."""
+        added = self.tokens.tokenizer.get_added_tokens_decoder().values()
+        all_of_them = [*self.tokens.special.values(), *(token.content for token in added if token.special)]
+        return list(dict.fromkeys(all_of_them))[: verify.SPECIAL_TOKENS]
 
     def _compare_tokens(
         self,
@@ -311,8 +323,10 @@ class Checker:
                 break
         if not count:
             return
-        passed = theirs + max(1, verify.STOP_SLACK * count) >= mine
-        metrics: Metrics = {"share": theirs / count, "share_of_merged": mine / count, "answers": count}
+        mark = max(0.0, mine - max(1, verify.STOP_SLACK * count)) / count
+        passed = theirs / count >= mark
+        shares: Metrics = {"share": theirs / count, "share_of_merged": mine / count, "mark_share": mark}
+        metrics: Metrics = {**shares, "answers": count}
         detail = f"{theirs} of {count} answers stop by themselves, {mine} of the merged model's"
         if not passed:
             verdict.failures.append(f"{detail}: it does not know when to stop.")

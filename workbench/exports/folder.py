@@ -46,7 +46,8 @@ class Delivery:
 
     def begin(self) -> None:
         """Makes the folder, and removes what a killed export left half done in it."""
-        self.root.mkdir(parents=True, exist_ok=True)
+        with disk_errors(self.root.parent, f"The folder {self.root.name}"):
+            self.root.mkdir(parents=True, exist_ok=True)
         for left in (*self.root.glob(f"*{PARTIAL}"), *self.root.glob(f"*{OLD}")):
             final = left.with_name(left.name.removesuffix(OLD))
             if left.name.endswith(OLD) and not final.exists():  # killed between the two renames of `_exchange`
@@ -90,7 +91,9 @@ class Delivery:
         """Adds one part to `export.json`, keeping what earlier exports wrote there."""
         record = self.record()
         parts = {part: row for part, row in record.get("parts", {}).items() if (self.root / part).exists()}
-        row = {**self.facts, "format": 1, "workbench": workbench.__version__, "parts": {**parts, name: facts}}
+        chain = {**record.get("chain", {}), **self.facts.get("chain", {})}  # an adapter's export measures no f16
+        row = {**self.facts, "chain": chain, "format": 1, "workbench": workbench.__version__}
+        row["parts"] = {**parts, name: facts}
         self.write_text(RECORD, json.dumps(row, indent=1, ensure_ascii=False))
 
     def record(self) -> dict[str, Any]:
@@ -115,6 +118,9 @@ def folder_for(out: str, run: str | None) -> Path:
     held = Delivery(folder).record()
     if held and held.get("run") != run:
         raise InputError(f"The folder {folder.name} holds an export of another model.", "Name a new folder with out.")
+    standing = next(place for place in (folder, *folder.parents) if place.exists())
+    if not standing.is_dir() or not os.access(standing, os.W_OK | os.X_OK):
+        raise InputError(f"Nothing can be written into {standing}.", "Name a folder of your own with out.")
     return folder
 
 

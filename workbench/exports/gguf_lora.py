@@ -61,7 +61,7 @@ def export(context: RunContext) -> Metrics:
         context.emit(Exported(target=TARGET, path=str(job.delivery.root / FILE), size_bytes=size))
         verdict = job.checker.check_gguf(base, TARGET, lora=path)
         remove(base)
-        facts = {"target": TARGET, "size_bytes": size, "checks": verdict.figures}
+        facts = {"target": TARGET, "size_bytes": size, **verdict.row}
         if not verdict.passed:
             raise verdict.error(job.delivery.reject(FILE, facts).name)
         job.delivery.publish(FILE, facts)

@@ -165,7 +165,7 @@ class Making:
         verdict = self.job.checker.check_gguf(path, name)
         self.job.delivery.facts["chain"][name] = verdict.figures
         if not verdict.passed:
-            raise verdict.error(self.job.delivery.reject(file_name(name), {"checks": verdict.figures}).name)
+            raise verdict.error(self.job.delivery.reject(file_name(name), verdict.row).name)
         return path
 
     def _deliver(self, name: str, path: Path) -> Path:
@@ -175,7 +175,7 @@ class Making:
         self.job.context.emit(Exported(target=name, path=str(final), size_bytes=size))
         verdict = self.job.checker.check_gguf(path, name)
         self.verdicts[name] = (verdict, size)
-        facts = {"target": name, "size_bytes": size, "checks": verdict.figures}
+        facts = {"target": name, "size_bytes": size, **verdict.row}
         if name in EXACT:
             self.job.delivery.facts["chain"][name] = verdict.figures
         if verdict.passed:

@@ -108,7 +108,7 @@ def _copy_tokenizer(job: Task, folder: Path) -> None:
 
 def deliver(job: Task, verdict: Verdict, size: int) -> None:
     """Gives the merged folder its name if it passed; keeps it under another and raises if it did not."""
-    facts = {"target": NAME, "size_bytes": size, "checks": verdict.figures}
+    facts = {"target": NAME, "size_bytes": size, **verdict.row}
     if not verdict.passed:
         kept = job.delivery.reject(NAME, facts)
         raise verdict.error(kept.name)

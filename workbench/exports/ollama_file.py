@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from workbench.errors import ExportError
 from workbench.events import Verified
 from workbench.exports import go_template, modelfile
+from workbench.exports.gguf import family
 from workbench.exports.modelfile import CHATS, Wrapping
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def deliver(job: Task, found: Wrapping | None, names: Sequence[str], adapter: st
         best,
         found,
         stops=modelfile.stops(found, [tokens.tokenizer.id_to_token(number) for number in tokens.end_ids]),
-        context=int(job.source.config["max_position_embeddings"]),
+        context=family.context(job.merged.config),
         adds_bos=tokens.adds_bos,
         title=job.source.title,
         others=[name for name in there if name != best],

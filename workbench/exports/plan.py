@@ -63,10 +63,15 @@ class BytePlan:
         return self.written + MARGIN_BYTES
 
     @property
-    def sentence(self) -> str:
+    def parts(self) -> str:
+        """Each thing that is written, with its bytes."""
         parts = [f"{name} {human_bytes(size)}" for name, size in self.kept.items()]
         parts += [f"{name} for the time being {human_bytes(size)}" for name, size in self.passing.items()]
-        return f"{human_bytes(self.needed)} in all: {', '.join(parts)}, tokens and text {human_bytes(MARGIN_BYTES)}"
+        return f"{', '.join(parts)}, tokens and text {human_bytes(MARGIN_BYTES)}"
+
+    @property
+    def sentence(self) -> str:
+        return f"{human_bytes(self.needed)} in all: {self.parts}"
 
     def check(self, folder: Path) -> str:
         """The plan beside what is free, in words; a DiskFullError with the numbers where there is too little room."""

@@ -185,7 +185,7 @@ def train(context: RunContext, make: Callable[..., Any]) -> Metrics:
     def watch(trainer: Any, start: Any) -> Callable[[], Look] | None:
         return groups.watcher(trainer, trainer.reward_funcs[0])
 
-    return training.run(context, training.Recipe(build, encode, group_start.check, watch=watch))
+    return training.run(context, training.Recipe(build, encode, group_start.check, watch=watch, trial=False))
 
 
 def _prompts_a_step(settings: Mapping[str, Any]) -> int:

@@ -132,6 +132,9 @@ def at_a_glance(live: Live) -> str:
 
 
 def _bytes_per_second(live: Live) -> str:
-    """How fast an export writes."""
-    value = last_values(live.metrics).get("bytes_per_second")
-    return f"{human_bytes(int(value))}/s" if value else ""
+    """How far an export is, and how fast it writes."""
+    found = last_values(live.metrics)
+    done, total, speed = (found.get(name) for name in ("bytes", "bytes_total", "bytes_per_second"))
+    if not (done and total and speed):
+        return ""
+    return f"{human_bytes(int(done))} of {human_bytes(int(total))}, {human_bytes(int(speed))}/s"

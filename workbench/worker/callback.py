@@ -73,12 +73,14 @@ class Reporter(TrainerCallback):
         evaluate: Callable[[], Any] | None,
         watch: Callable[[], Look] | None,
         before_first_step: Callable[[], None] | None = None,
+        trial: Callable[[], None] | None = None,
     ) -> None:
         self.context = context
         self.counts = counts
         self.evaluate = evaluate
         self.watch = watch
         self.before_first_step = before_first_step
+        self.trial = trial
         self.stopped = False
         self.last_metrics: dict[str, float | None] = {}
         self._broken_steps = 0
@@ -94,6 +96,8 @@ class Reporter(TrainerCallback):
         self.context.emit(Planned(total_steps=state.max_steps, **self.counts))
         self._tokens_before = float(state.num_input_tokens_seen)
         self.context.progress(state.global_step)
+        if self.trial is not None:
+            self.trial()
         if state.global_step == 0:
             if self.before_first_step is not None:
                 self.before_first_step()

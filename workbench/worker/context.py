@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Literal
 
+from workbench import hardware
 from workbench.events import (
     Completed,
     Evaluated,
@@ -70,7 +71,8 @@ class RunContext:
         """Says on what the run computes, with which versions, and from which step it goes on."""
         if resumed_from is not None:
             self.progress(resumed_from)
-        self.emit(Started(device=device, dtype=dtype, versions=versions(), resumed_from=resumed_from))
+        machine = hardware.detect().summary
+        self.emit(Started(device=device, dtype=dtype, versions=versions(), resumed_from=resumed_from, hardware=machine))
 
     def note(self, text: str, level: Literal["info", "warning"] = "info") -> None:
         """A sentence for the person."""

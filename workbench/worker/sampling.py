@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from peft import PeftModel
 
-from workbench import events
+from workbench import events, precision
 from workbench.bases import ancestry
+from workbench.bases.model_folder import read_base
 from workbench.errors import MemoryFullError
 from workbench.events import Completed, Metrics, Planned, Step
 from workbench.job import Job
@@ -54,10 +55,13 @@ def run(context: RunContext) -> Metrics:
     model.quiet_libraries()
     settings = context.job.settings
     before = done_before(context.paths.events)
-    dtype = str(model.working_dtype()).removeprefix("torch.")
+    four_bit, why = in_four_bits(context.paths, context.job)
+    dtype = "nf4" if four_bit else str(model.working_dtype()).removeprefix("torch.")
     context.started(str(model.device()), dtype, resumed_from=before.step if before.held else None)
+    if why:
+        context.note(why, "warning")
     context.phase("loading the model")
-    language_model, tokens = load_for_answering(context.paths, context.job)
+    language_model, tokens = load_for_answering(context.paths, context.job, four_bit=four_bit)
     rule = Rule(
         temperature=float(settings["temperature"]),
         top_p=float(settings["top_p"]),
@@ -186,13 +190,29 @@ def batch_size(language_model: Any, longest_prompt: int, rule: Rule) -> int:
     return max(1, min(LARGEST_CARD_BATCH, int(free * CARD_SHARE) // (2 * kept + logits)))  # a growing cache is copied
 
 
-def load_for_answering(paths: RunPaths, job: Job) -> tuple[Any, ChatTokens]:
-    """The base with the run's starting adapter merged in, 16-bit on a card and fp32 on a CPU, and its tokens."""
+def in_four_bits(paths: RunPaths, job: Job) -> tuple[bool, str]:
+    """Whether the model answers in 4 bits because the card has no room for 16, and why; never on a CPU."""
+    if not torch.cuda.is_available():
+        return False, ""
+    folder = ancestry.whole_weights(paths, job, model.base_of(job).path)
+    base = read_base(folder, str(folder), folder.name)
+    free, _ = torch.cuda.mem_get_info()
+    if precision.bits_for(base, free) == 16:
+        return False, ""
+    return True, precision.note_of(base, free)  # where not even that fits by the arithmetic, the card has the last word
+
+
+def load_for_answering(paths: RunPaths, job: Job, *, four_bit: bool = False) -> tuple[Any, ChatTokens]:
+    """The base with the run's starting adapter, 16-bit on a card and fp32 on a CPU, and its tokens.
+
+    The adapter is merged in, except into 4-bit weights: rounded to 4 bits again it would be lost.
+    """
     base = model.base_of(job).path
-    language_model = model.load_weights(ancestry.whole_weights(paths, job, base), model.working_dtype())
+    whole = ancestry.whole_weights(paths, job, base)
+    language_model = model.load_weights(whole, model.working_dtype(), four_bit=four_bit)
     for adapter in ancestry.layers(paths.start):
         language_model = PeftModel.from_pretrained(language_model, adapter)
         if not soft_prompt.is_soft(language_model):
-            language_model = language_model.merge_and_unload()
+            language_model = language_model.get_base_model() if four_bit else language_model.merge_and_unload()
     language_model.config.use_cache = True
     return language_model.eval(), ChatTokens(base)

@@ -85,7 +85,7 @@ class _Server:
                     return {}
 
     def _ready(self, model: Warm, began: float, *, kept: bool = False) -> None:
-        facts = {name: getattr(model, name) for name in ("device", "dtype", "context", "template")}
+        facts = {name: getattr(model, name) for name in ("device", "dtype", "context", "template", "note")}
         self._send({"type": "ready", "seconds": time.monotonic() - began, "kept": kept, **facts})
 
     def _change(self, model: Warm, request: dict[str, Any]) -> None:
@@ -168,10 +168,8 @@ def load(request: dict[str, Any], turn: Turn) -> Warm:
     """The model that the parent asked for; on a card once it is its turn."""
     if request["kind"] == "gguf":
         return GgufModel(Path(str(request["name"])), turn)
-    from workbench.exports.tensors import Weights
-
     found = source_of(request)
-    return TransformersModel(found.model, found.adapter, found.tokenizer, Weights(found.model).parameters, turn)
+    return TransformersModel(found.model, found.adapter, found.tokenizer, turn)
 
 
 def source_of(request: dict[str, Any]) -> Source:

@@ -11,7 +11,7 @@ from transformers import PrinterCallback
 from workbench.events import Metrics
 from workbench.job import Job
 from workbench.paths import RunPaths
-from workbench.worker import attempts, data, model, saving
+from workbench.worker import attempts, data, model, saving, trial
 from workbench.worker.arguments import Batch, trainer_arguments
 from workbench.worker.callback import Look, Reporter
 from workbench.worker.context import RunContext, StopRequested
@@ -36,6 +36,8 @@ class Recipe:
     """Loads what the run starts from."""
     watch: Callable[[Any, model.Start], Callable[[], Look] | None] | None = None
     """What is looked at now and then, where that is not the policy's answers to the watched prompts."""
+    trial: bool = True
+    """Whether the longest rows can be tried beforehand; answers that are yet to be written cannot."""
 
 
 def run(context: RunContext, recipe: Recipe) -> Metrics:
@@ -93,10 +95,23 @@ def _attach(context: RunContext, recipe: Recipe, start: model.Start, trainer: An
         evaluate=trainer.evaluate if trainer.eval_dataset is not None else None,
         watch=_watch(context, recipe, start, trainer) if int(context.job.settings["watch_every"]) else None,
         before_first_step=(lambda: check(trainer)) if check is not None else None,
+        trial=_trial(context, recipe, trainer),
     )
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(reporter)
     return reporter
+
+
+def _trial(context: RunContext, recipe: Recipe, trainer: Any) -> Callable[[], None] | None:
+    """What tries whether the longest rows fit, where that is worth it."""
+    if not recipe.trial or trainer.args.device.type not in trial.DEVICES:
+        return None
+
+    def try_longest() -> None:
+        context.phase("trying the longest rows")
+        trial.go_through(trainer)
+
+    return try_longest
 
 
 def _watch(context: RunContext, recipe: Recipe, start: model.Start, trainer: Any) -> Callable[[], Look] | None:

@@ -9,8 +9,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol
 
-from workbench import hardware
-from workbench.bases import ancestry
+from workbench import hardware, precision
+from workbench.bases.model_folder import read_base
 from workbench.errors import InputError, RunError
 from workbench.tokens import CLOSE, OPEN, PLAIN_TEMPLATE, ChatTokens, Turns, compile_template
 from workbench.worker.limits import bounded
@@ -18,9 +18,6 @@ from workbench.worker.turn import Turn
 
 GGUF_CONTEXT = 8192
 """Tokens of context for a GGUF: its cache takes memory for all of them at once."""
-
-CARD_ROOM = 1.3
-"""Memory on the card beside the weights, as a factor."""
 
 
 class Warm(Protocol):
@@ -30,6 +27,7 @@ class Warm(Protocol):
     dtype: str
     context: int
     template: str
+    note: str
 
     def prompt(self, turns: Turns) -> list[int]: ...
 
@@ -50,10 +48,11 @@ class Asked:
 
 
 class TransformersModel:
-    """Whole weights and the adapters that they wear: 16-bit on a card with room, fp32 on the processor."""
+    """Whole weights and the adapters that they wear: 16-bit on a card with room, NF4 on one with less, fp32 on the
+    processor."""
 
-    def __init__(self, folder: Path, adapter: Path | None, tokenizer: Path, parameters: int, turn: Turn) -> None:
-        _take_the_card(parameters, turn)
+    def __init__(self, folder: Path, adapter: Path | None, tokenizer: Path, turn: Turn) -> None:
+        four_bit, self.note = _take_the_card(folder, turn)
         from workbench.worker import model
 
         model.quiet_libraries()
@@ -61,10 +60,10 @@ class TransformersModel:
 
         dtype = model.working_dtype()
         self.folder = folder
-        whole = model.load_weights(folder, dtype).eval()
+        whole = model.load_weights(folder, dtype, four_bit=four_bit).eval()
         whole.config.use_cache = True
         self._wardrobe = Wardrobe(whole)
-        self.device, self.dtype = str(model.device()), str(dtype).removeprefix("torch.")
+        self.device, self.dtype = str(model.device()), "nf4" if four_bit else str(dtype).removeprefix("torch.")
         if not self.device.startswith("cuda"):
             turn.give_back()
         self.wear(adapter, tokenizer)
@@ -75,7 +74,7 @@ class TransformersModel:
 
     def can_wear(self, folder: Path, adapter: Path | None) -> bool:
         """Whether a model of these weights with this adapter needs nothing loaded but the adapter."""
-        return folder == self.folder and not self._wardrobe.fixed and ancestry.is_quick(adapter)
+        return folder == self.folder and self._wardrobe.can_wear(adapter)
 
     def wear(self, adapter: Path | None, tokenizer: Path) -> None:
         """Goes on with another adapter of the same weights, or with none, and the tokenizer it was tuned with."""
@@ -129,24 +128,30 @@ class TransformersModel:
                 ids = torch.tensor([[token]], device=ids.device)
 
 
-def _take_the_card(parameters: int, turn: Turn) -> None:
-    """Waits for the card if there is one for torch, and leaves it alone if other programs left too little memory.
+def _take_the_card(folder: Path, turn: Turn) -> tuple[bool, str]:
+    """Waits for the card if there is one for torch; whether the model has to be there in 4 bits, and why.
 
-    Before torch looks for it: afterwards it cannot be hidden any more.
+    Where not even that fits beside other programs, the card is left alone. Before torch looks for it: afterwards it
+    cannot be hidden any more.
     """
     import torch
 
     if hardware.free_vram_bytes() is None or not torch.backends.cuda.is_built():
-        return
+        return False, ""
     turn.take()
-    free = hardware.free_vram_bytes()
-    if free is not None and free < parameters * 2 * CARD_ROOM:
+    free, base = hardware.free_vram_bytes() or 0, read_base(folder, str(folder), folder.name)
+    bits = precision.bits_for(base, free)
+    if bits == 0:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
         turn.give_back()
+        return False, "The card has no room for the model, not even in 4 bits: it answers on the processor, slowly."
+    return bits == 4, precision.note_of(base, free) if bits == 4 else ""
 
 
 class GgufModel:
     """A GGUF file in llama.cpp, with the chat template that the file brings along."""
+
+    note = ""
 
     def __init__(self, path: Path, turn: Turn) -> None:
         from workbench.worker import gguf_file

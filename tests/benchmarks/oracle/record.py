@@ -6,18 +6,19 @@ import json
 from pathlib import Path
 
 from tests.benchmarks.oracle import Oracle
-from tests.gguf_models import CASES, said, write_small
+from tests.gguf_models import CASES, said, shapes_of, small, write_small
 from tests.gguf_reading import File
 
 RECORD = Path(__file__).resolve().parents[2] / "gguf_oracle.json"
 
 
 def write(converter: Oracle, folder: Path) -> None:
-    """Rewrites tests/gguf_oracle.json: digests of every tensor as f16 and f32, and every key of the f16 file."""
+    """Rewrites tests/gguf_oracle.json: the shapes, digests of every tensor as f16 and f32, and the f16 file's keys."""
     rows = {}
     for number, case in enumerate(CASES):
         model = write_small(case, folder / str(number))
-        row: dict[str, object] = {}
+        shapes = shapes_of(small(case))
+        row: dict[str, object] = {"shapes": {name: "x".join(map(str, shape)) for name, shape in shapes.items()}}
         for kind in ("f32", "f16"):
             path = folder / f"{number}-{kind}.gguf"
             converter.convert(model, path, kind, case.pre)

@@ -34,6 +34,10 @@ def _no_tensors(config: Config) -> dict[str, torch.Tensor]:
     return {}
 
 
+def _stated_context(config: Config) -> int:
+    return int(config["max_position_embeddings"])
+
+
 def _no_caveats(config: Config) -> tuple[str, ...]:
     return ()
 
@@ -62,6 +66,8 @@ class Family:
     """llama.cpp's tensors (without block and ending) that may have a bias there."""
     caveats: Callable[[Config], tuple[str, ...]] = _no_caveats
     """What llama.cpp does otherwise in cases that a file cannot help, a sentence each."""
+    context: Callable[[Config], int] = _stated_context
+    """The largest context at which llama.cpp reads a short text as transformers does."""
     ignored: tuple[str, ...] = field(default=("rotary_emb.inv_freq",))
     """Endings of tensors that may be left out: older files hold the rotary frequencies, which the metadata gives."""
 
@@ -109,6 +115,12 @@ def vocabulary_size(config: Config) -> int:
     """How many rows the embedding of a known family has."""
     family = _named(config)
     return int(settings(family, config)["vocab_size"]) if family is not None else 0
+
+
+def context(config: Config) -> int:
+    """The largest context to run a model of a known family with."""
+    family = of(config)
+    return family.context(settings(family, config))
 
 
 def head_dim(config: Config) -> int:

@@ -70,12 +70,28 @@ def rotary_factors(config: Config) -> dict[str, torch.Tensor]:
     return {f"rope_factors_{name}.weight": torch.tensor(found[f"{name}_factor"]) for name in ("long", "short")}
 
 
+def context(config: Config) -> int:
+    """The context that was first trained on: set to a larger one, llama.cpp takes the factors for long texts always."""
+    found = rotary.rope(config)
+    stated = int(config["max_position_embeddings"])
+    return min(stated, int(found["original_max_position_embeddings"])) if found["rope_type"] == "longrope" else stated
+
+
 def caveats(config: Config) -> tuple[str, ...]:
     """Phi-3 mini has a window a token short of half its context, which llama.cpp has switched off."""
+    found = []
+    stated, short = int(config["max_position_embeddings"]), context(config)
     window = int(config.get("sliding_window") or 0)
-    if not window or window >= int(config["max_position_embeddings"]):
-        return ()
-    return (f"llama.cpp has no sliding window for Phi-3: beyond {window:,} tokens it attends to more than it should.",)
+    if window and window < stated:
+        found.append(
+            f"llama.cpp has no sliding window for Phi-3: beyond {window:,} tokens it attends to more than it should."
+        )
+    if short < stated:
+        found.append(
+            f"Run with a context beyond {short:,} tokens, llama.cpp turns short texts too by the factors for long "
+            "ones: it answers a little otherwise."
+        )
+    return tuple(found)
 
 
 FAMILY = Family(
@@ -96,4 +112,5 @@ FAMILY = Family(
     metadata=metadata,
     extra_tensors=rotary_factors,
     caveats=caveats,
+    context=context,
 )
