@@ -47,6 +47,7 @@ SCENES = (
     Scene("train", ("1", "t")),
     Scene("train-ppo", ("1", "t", "enter", "/", *"ppo", "enter", "enter"), (120, 40)),
     Scene("export", ("7",), (120, 40)),
+    Scene("compare-runs", ("6", *"jjjmjjjm"), (160, 40)),
     Scene("compare", ("7", "tab", "b"), wait=60.0),
     Scene("chat", ("8", "escape", "b", "enter", "i", *ASKED, "enter"), (130, 32), wait=40.0),
     Scene("doctor", ("9",)),

@@ -29,6 +29,7 @@ from workbench.records import Conversation, Demonstration, ImportReport, Pair, P
 if TYPE_CHECKING:
     from screens.importing import ImportDone
     from workbench.lengths import Spread
+    from workbench.next_step import NextStep, Progress
 
 Kind = Literal["prompts", "demonstrations", "pairs", "held out", "imports"]
 KINDS: tuple[Kind, ...] = ("prompts", "demonstrations", "pairs", "held out", "imports")
@@ -137,6 +138,9 @@ class DataScreen(ReadingScreen):
     def on_mount(self) -> None:
         self.query_one(KindRow).show(self._kind, {})
 
+    def know(self, progress: Progress, step: NextStep) -> None:
+        self.query_one(KindRow).show(self._kind, {"pairs": progress.pairs})
+
     # -- loading
 
     def reload(self) -> None:
@@ -150,8 +154,6 @@ class DataScreen(ReadingScreen):
         counts = store.counts()
         rows: Sequence[Record]
         numbers = {"prompts": counts.prompts, "demonstrations": counts.demonstrations, "held out": counts.held_out}
-        if self.bench_app.progress is not None:  # counting pairs anew takes reading every vote
-            numbers["pairs"] = self.bench_app.progress.pairs
         if kind == "prompts":
             rows = store.prompts("train", search=search, limit=MOST_ROWS)
         elif kind == "held out":

@@ -164,6 +164,8 @@ class ExportScreen(BenchScreen):
         made = self.query_one("#export-parts", Records)
         made.records = message.parts
         made.display = bool(message.parts)
+        at_work = f"run {message.working} is writing and checking, r shows how far it is" if message.working else ""
+        self.query_one("#export-made", Panel).note(at_work if message.parts else "")
         nothing = self.query_one("#export-nothing", Empty)
         nothing.display = not message.parts
         if message.working:

@@ -39,7 +39,7 @@ GRID_CHARTS = 6
 """Charts beside each other on a wide screen; walking past the last one with `tab` shows the next six."""
 
 LOG_BYTES = 64_000
-STEP_COLUMNS, WORTH_COLUMNS = 9, 17
+STEP_COLUMNS, WORTH_COLUMNS = 9, 16
 """A step's number before an answer to a fixed prompt; with what the answer is worth, where the run has a reward."""
 WIDE_COLUMNS, TALL_ROWS = 110, 30
 
@@ -263,8 +263,8 @@ class LiveScreen(BenchScreen):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if self.run is not None:
             judges = makes_rewards(self.run.job)
-            if action == "show" and parameters == ("watched",) and (judges or self.run.job.kind != "train"):
-                return False  # only what writes answers answers fixed prompts
+            if action == "show" and parameters == ("watched",) and self.run.job.kind != "train":
+                return False  # only training answers fixed prompts, or scores their answers
             if action == "reinforce" and not judges:
                 return False
             if action in ("sample", "export", "chat") and judges:

@@ -40,12 +40,12 @@ class PersonalApp(App[int]):
         self._wrong_keys: list[str] = []
         if self.config.keys:
             self._take_keys()
-        self._filters: list[LineFilter] = [ControlGuard()]
+        self._guards: list[LineFilter] = [ControlGuard()]  # beside Textual's own filters, of which NO_COLOR is one
         self.ascii_only = ascii_only
         if ascii_only:
             from screens.ascii import AsciiOnly, terminal_encoding
 
-            self._filters.append(AsciiOnly(terminal_encoding()))
+            self._guards.append(AsciiOnly(terminal_encoding()))
         for known in theme.THEMES:
             self.register_theme(known)
         kept = preferences.get("theme", theme.DARK.name)
@@ -61,7 +61,7 @@ class PersonalApp(App[int]):
         self.theme_changed_signal.subscribe(self, lambda chosen: preferences.put("theme", chosen.name))
 
     def get_line_filters(self) -> list[LineFilter]:
-        return [*super().get_line_filters(), *self._filters]
+        return [*super().get_line_filters(), *self._guards]
 
     # -- keys: what a person has none of is not imported either, for the first paint's sake
 

@@ -271,8 +271,7 @@ class RankScreen(RankBoard):
 
     # -- whose doubts come first
 
-    @work
-    async def action_order(self) -> None:
+    def action_order(self) -> None:
         session = self.session
         if session is None:
             return
@@ -281,9 +280,11 @@ class RankScreen(RankBoard):
             self.notice("There is no reward model yet: 6, then n, trains one on your rankings.")
             return
         now = "run:" + session.doubter.rpartition(":")[2] if session.doubter else BALANCED
-        chosen = await self.app.push_screen_wait(Picker("which prompts first", list(found), now, found))
-        if chosen == BALANCED:
-            session.order_by("")
+        self.app.push_screen(Picker("which prompts first", list(found), now, found), self._order_chosen)
+
+    def _order_chosen(self, chosen: str | None) -> None:
+        if chosen == BALANCED and self.session is not None:
+            self.session.order_by("")
             self._turn_to_item()
             self.notice("Every prompt alike.")
         elif chosen is not None:

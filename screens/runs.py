@@ -38,12 +38,12 @@ COLUMNS = (
     Column("run", 4),
     Column("state", 11),
     Column("does", share=6),
-    Column("from", share=4),
+    Column("from", 8),
     Column("steps", 11, "right"),
     Column("loss", 7, "right"),
     Column("held out", 8, "right", from_width=84),
     Column("", 16, from_width=120),
-    Column("left", 7, "right", from_width=92),
+    Column("left", 7, "right", from_width=100),
     Column("age", 7, "right", from_width=70),
 )
 

@@ -33,7 +33,7 @@ WHAT = ("method", "preset", "source", "name")
 PRESET_HELP = "Settings made for a size of card. The largest that fits this machine is suggested."
 SOURCE_HELP = "Whose weights the run starts from. What learns from votes or a reward usually starts from an SFT run."
 NAME_HELP = "Anything that helps you tell this run from the others. It may stay empty."
-VERDICTS = {"fits": ("✓ fits", "$success"), "tight": ("! tight", "$accent"), "no": ("✗ does not fit", "bold $error")}
+VERDICTS = {"fits": ("✓", "bold $success"), "tight": ("!", "bold $accent"), "no": ("✗", "bold $error")}
 
 
 @dataclass(frozen=True)
@@ -306,22 +306,22 @@ class TrainScreen(BenchScreen):
 def _with_rewards(fields: tuple[Field, ...], rewards: tuple[str, ...]) -> tuple[Field, ...]:
     """The fields; a reward's help names what this project has to reward with."""
     here = f"Here: {', '.join(rewards)}."
-    return tuple(replace(f, help=f"{f.help} {here}") if f.name == "reward" else f for f in fields)
+    return tuple(replace(f, help=f"{f.help}\n{here}") if f.name == "reward" else f for f in fields)
 
 
 def fit_text(estimate: Estimate | None, error: str, trained: str = "") -> Content:
     """Whether it fits, why, how much is tuned, and the parts of the memory it takes."""
     if estimate is None:
         return Content.assemble(("✗ ", "bold $error"), plain(error))
-    word, style = VERDICTS[estimate.verdict]
-    need = f"{bytes_in_words(estimate.low_bytes)} to {bytes_in_words(estimate.high_bytes)}"
-    lines = [Content.assemble(("fit    ", "$quiet"), (word, style), f"  {need}")]
+    glyph, style = VERDICTS[estimate.verdict]
+    lines = [Content.assemble(("fit    ", "$quiet"), (f"{glyph} ", style), line(estimate.sentence, limit=400))]
     if trained:
         lines.append(Content.assemble(("tunes  ", "$quiet"), line(trained.removeprefix("tunes "))))
-    lines.append(plain(estimate.sentence, "$quiet"))
     biggest = max(estimate.parts.values(), default=0) or 1
     for name, size_bytes in estimate.parts.items():
-        width = max(1, round(12 * size_bytes / biggest)) if size_bytes else 0
+        if not size_bytes:
+            continue  # what this run does not need, or shares with the base
+        width = max(1, round(12 * size_bytes / biggest))
         lines.append(
             Content.assemble(
                 line(name, "$quiet", limit=19).pad_right(20 - len(name)),

@@ -127,6 +127,8 @@ def test_a_reader_that_leaves_early_is_no_error(capsys, project, tmp_path):
         (["export", "3", "--to", "merged"], 5, "no runs"),
         (["export", "3", "--to", "merged", "--quant", "Q8_0"], 2, "--quant"),
         (["export", "3", "--to", "ggfu"], 2, "gguf"),
+        (["export", "no/such/folder", "--to", "gguf"], 2, "no folder"),
+        (["export", "3", "--to", "gguf", "--quant", "MXFP4_MOE"], 2, "mixtures of experts"),
         (["chat", "3", "--prompt", "Hi"], 5, "no runs"),
         (["chat", "no.gguf", "--prompt", "Hi"], 2, "no.gguf"),
         (["chat", "someone/some-model", "--prompt", "Hi"], 4, "models --get"),

@@ -16,10 +16,11 @@ import numpy as np
 import pytest
 
 from workbench import exports
-from workbench.errors import DiskFullError, ExportError, SettingError
+from workbench.errors import DiskFullError, ExportError, InputError, SettingError
 from workbench.exports import plan, template, verify
 from workbench.exports.adapter import Adapter
-from workbench.exports.folder import Delivery
+from workbench.exports.folder import Delivery, folder_for
+from workbench.exports.portable import portable
 from workbench.exports.tensors import Weights
 from workbench.exports.verify import Difference, Figures, Mark
 
@@ -337,3 +338,34 @@ def test_sizes_are_llama_cpp_s_own(name: str, head: int, expected: float) -> Non
     bits = plan.quantised_bytes(8_030_261_248, name, head=head) * 8 / 8_030_261_248
 
     assert expected * 0.999 < bits < expected * 1.04
+
+
+def test_a_divergence_without_end_is_json() -> None:
+    """A model of NaNs diverges infinitely, which export.json holds as null: JSON has no word for it."""
+    figures = verify.compare([np.log(np.array([[0.9, 0.1]]))], [np.full((1, 2), np.nan)], _describe)
+
+    assert json.dumps(figures.metrics(), allow_nan=False)
+    assert figures.metrics()["mean_kl"] is None
+
+
+def test_settings_that_say_where_or_as_whom_do_not_travel() -> None:
+    """Folders, names of loaders' settings and secrets are dropped at any depth; tokens that look a little so stay."""
+    kept = {"eos_token": "</s>", "pad_token": "/", "unk_token": "~", "chat_template": "/{{ a }}/", "n": 1, "sub": {}}
+    private = {
+        "name_or_path": "gpt2",
+        "vocab": "/srv/a/b.model",
+        "windows": "C:\\models\\a",
+        "sub": {"at": "~/models/x", "token": "t"},
+        "hub": "hf_abcdefghijklmnop",
+    }
+
+    assert portable({**kept, **private}) == kept
+
+
+def test_a_folder_that_cannot_be_written_is_refused_first(tmp_path: Path) -> None:
+    """What stands in the way, up to the nearest folder there is, is named before an export is started."""
+    (tmp_path / "file").touch()
+
+    with pytest.raises(InputError, match=r"Nothing can be written into .*file"):
+        folder_for(str(tmp_path / "file" / "below"), None)
+    assert folder_for(str(tmp_path / "new" / "below"), None) == tmp_path / "new" / "below"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.gguf_models import CASES, Case
+from workbench import exported
+from workbench.bases import Base
 from workbench.exports.gguf import family, rotary
 from workbench.exports.gguf.families import mistral, phi3
 
@@ -98,6 +101,23 @@ def test_rotary_settings_of_any_age_are_read_alike(config: dict[str, Any]) -> No
     expected = {"rope.scaling.type": "linear", "rope.scaling.factor": 2.0, "rope.freq_base": 5e5}
 
     assert rotary.keys(config) == expected
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        ("", "yes, with 2.5 GB of disk for merged and Q8_0"),
+        ("Its head is odd.", "no, because its head is odd. Merged weights need 1.0 GB of disk."),
+    ],
+    ids=["exportable", "not exportable"],
+)
+def test_what_a_base_can_become_is_said_before_training(reason: str, said: str) -> None:
+    """The model picker says yes or no and why, and the disk: merged, Q8_0, and the f16 that it is made from."""
+    base = Base(
+        "a", Path(), "a", parameters=500_000_000, size_bytes=1_000_000_000, hidden=1024, vocab=1, exportable=reason
+    )
+
+    assert exported.outlook(base) == said
 
 
 @pytest.mark.torch

@@ -236,14 +236,24 @@ def test_what_is_done_about_spaces_is_read_from_the_rules(
         ({"normalizer": {"type": "NFKC"}}, "treats spaces"),
         ({"drop": "<0x41>"}, "256 single bytes"),
         ({"merges": lambda rows: rows[:2] + rows[3:]}, "never join"),
+        ({"token": "€a"}, "never join '€' and 'a'"),
         ({"merges": lambda rows: [rows[1], *rows[2:], rows[1]]}, "two different ranks"),
     ],
-    ids=["words apart", "another normalizer", "a byte lacks", "a merge lacks", "merges interleaved"],
+    ids=[
+        "words apart",
+        "another normalizer",
+        "a byte lacks",
+        "a merge lacks",
+        "a letter that is no token",
+        "merges interleaved",
+    ],
 )
 def test_pieces_that_scores_cannot_say_are_refused(llama: dict[str, Any], change: dict[str, Any], word: str) -> None:
     """Where llama.cpp's scores would merge otherwise than the list of merges, a sentence says so."""
     if "drop" in change:
         del llama["model"]["vocab"][change["drop"]]
+    elif "token" in change:
+        llama["model"]["vocab"][change["token"]] = len(llama["model"]["vocab"])
     elif "merges" in change:
         llama["model"]["merges"] = change["merges"](llama["model"]["merges"])
     else:

@@ -50,6 +50,32 @@ LLAMA31 = (
     "'<|eot_id|>' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"
 )
+LLAMA2 = (
+    "{% if messages[0]['role'] == 'system' %}{% set rest = messages[1:] %}{% set said = messages[0]['content'] %}"
+    "{% else %}{% set rest = messages %}{% set said = false %}{% endif %}"
+    "{% for m in rest %}{% if loop.index0 == 0 and said != false %}"
+    "{% set content = '<<SYS>>\n' + said + '\n<</SYS>>\n\n' + m['content'] %}{% else %}{% set content = m['content'] %}"
+    "{% endif %}{% if m['role'] == 'user' %}{{ bos_token + '[INST] ' + content.strip() + ' [/INST]' }}"
+    "{% elif m['role'] == 'assistant' %}{{ ' ' + content.strip() + ' ' + eos_token }}{% endif %}{% endfor %}"
+)
+TINYLLAMA = (
+    "{% for m in messages %}{{ '<|' + m['role'] + '|>\n' + m['content'] + eos_token + '\n' }}"
+    "{% if loop.last and add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}{% endfor %}"
+)
+GRANITE = (
+    "{% if messages[0]['role'] == 'system' %}{% set said = messages[0]['content'] %}{% set rest = messages[1:] %}"
+    "{% else %}{% set said = 'You are Granite, developed by IBM.' %}{% set rest = messages %}{% endif %}"
+    "{{ '<|start_of_role|>system<|end_of_role|>' + said + '<|end_of_text|>\n' }}{% for m in rest %}"
+    "{{ '<|start_of_role|>' + m['role'] + '<|end_of_role|>' + m['content'] + '<|end_of_text|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|start_of_role|>assistant<|end_of_role|>' }}{% endif %}"
+)
+OLMO2 = (
+    "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'system' %}{{ '<|system|>\n' + m['content'] + '\n' }}"
+    "{% elif m['role'] == 'user' %}{{ '<|user|>\n' + m['content'] + '\n' }}{% elif not loop.last %}"
+    "{{ '<|assistant|>\n' + m['content'] + eos_token + '\n' }}{% else %}"
+    "{{ '<|assistant|>\n' + m['content'] + eos_token }}{% endif %}"
+    "{% if loop.last and add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}{% endfor %}"
+)
 NO_SYSTEM = (
     "{% for m in messages %}{% if m['role'] == 'system' %}{{ raise_exception('no system turns') }}{% endif %}"
     "[{{ m['role'] }}]{{ m['content'] }}[end]{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}"
@@ -93,7 +119,12 @@ def test_known_templates_are_recognised(source: str, begin: str, user: tuple[str
     assert set(found.around) == {"user", "assistant", "system"}
 
 
-@pytest.mark.parametrize("source", [CHATML, LLAMA3, QWEN, GEMMA, MISTRAL, PHI, LLAMA31, NO_SYSTEM])
+@pytest.mark.parametrize(
+    "source",
+    [
+        CHATML, LLAMA2, LLAMA3, LLAMA31, QWEN, GEMMA, MISTRAL, PHI, TINYLLAMA, GRANITE, OLMO2, NO_SYSTEM,
+    ],
+)  # fmt: skip
 def test_ollama_s_template_renders_as_the_model_s_own(source: str) -> None:
     """What Ollama is given, run as Go runs it, gives the Jinja template's text for every chat, system turns too."""
     render = renderer(source)
@@ -169,3 +200,30 @@ def test_braces_in_a_template_s_text_are_not_go_actions() -> None:
     found = modelfile.Wrapping("", {"user": ("{{u}}", ""), "assistant": ("", "")}, "")
 
     assert '{{ "{{" }}u}}' in modelfile.ollama_template(found, with_begin=True)
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        (CHATML, ["<|im_end|>", "<|im_start|>user"]),
+        (LLAMA2, ["</s><s>", "[INST]"]),
+        (LLAMA3, ["<|eot_id|>", "<|start_header_id|>user<|end_header_id|>"]),
+        (QWEN, ["<|im_end|>", "<|im_start|>user"]),
+        (GEMMA, ["<end_of_turn>", "<start_of_turn>user"]),
+        (MISTRAL, ["</s>", "[INST]"]),
+        (PHI, ["<|end|>", "<|user|>"]),
+        (GRANITE, ["<|end_of_text|>", "<|start_of_role|>user<|end_of_role|>"]),
+        (OLMO2, ["</s>", "<|user|>"]),
+    ],
+)
+def test_every_format_has_its_stops_in_the_modelfile(source: str, expected: list[str]) -> None:
+    """The end token, what closes an answer and what would open the person's next turn each end an answer."""
+    found = modelfile.recognise(renderer(source), "<s>")
+
+    stops = modelfile.stops(found, ["</s>"])
+    text = modelfile.write("m.gguf", found, stops=stops, context=4096, adds_bos=True, title="t")
+
+    assert set(expected) | {"</s>"} == set(stops)
+    for stop in stops:
+        assert f'PARAMETER stop "{stop}"' in text
+    assert "PARAMETER num_ctx 4096" in text

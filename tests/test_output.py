@@ -95,6 +95,19 @@ def test_progress_in_a_pipe_is_lines_without_escapes(capsys):
     assert lines == ["0001 sft: 1 of 100 · loss 1.5", "0001 sft: 100 of 100 · loss 1.5", "saved"]
 
 
+def test_progress_in_a_pipe_tells_the_time_left(capsys, monkeypatch):
+    """After 20 seconds for 10 of 100 steps there are 180 to go, and no time is told before there is a pace."""
+    now = [100.0]
+    monkeypatch.setattr("workbench.output.time.monotonic", lambda: now[0])
+    with Output().bar("0002 merged") as bar:
+        bar.advance(0, 100)
+        now[0] = 120.0
+        bar.advance(10, 100, "9 MB/s")
+    lines = capsys.readouterr().err.splitlines()
+
+    assert lines == ["0002 merged: 0 of 100", "0002 merged: 10 of 100 · 9 MB/s · 3 min 00 s left"]
+
+
 @pytest.mark.parametrize(
     ("seconds", "words"), [(None, "unknown"), (41.6, "42 s"), (200, "3 min 20 s"), (7500, "2 h 05 min"), (-3, "0 s")]
 )

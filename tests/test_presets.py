@@ -36,6 +36,26 @@ def test_every_shipped_preset_gives_kto_two_rows_and_groups_their_room(name: str
         group.check_settings(preset.settings(method))
 
 
+def test_the_published_recipe_of_ppo_for_large_models_is_two_settings_away() -> None:
+    """From the 24 GB preset, one epoch and an accumulation of 16: batches of 512, 1e-5 falling to a tenth by cosine,
+    3 % warm-up."""
+    settings = presets.get("24gb").settings("ppo", {"epochs": 1, "accumulation": 16})
+
+    assert int(settings["micro_batch"]) * int(settings["accumulation"]) * int(settings["mini_batches"]) == 512
+    assert (settings["learning_rate"], settings["schedule"], settings["final_rate"]) == (1e-5, "cosine", 0.1)
+    assert (settings["warmup"], settings["epochs"]) == (0.03, 1)
+
+
+@pytest.mark.parametrize("name", ["8gb", "12gb", "16gb", "24gb", "cpu"])
+def test_no_method_refuses_what_a_shipped_preset_says(name: str) -> None:
+    """Every method that checks its settings before it trains accepts those of every preset."""
+    checking = [m.name for m in methods.all_methods() if hasattr(methods.module(m.name), "check_settings")]
+
+    assert {"dpo", "kto", "reward"} <= set(checking)
+    for method in checking:
+        methods.module(method).check_settings(presets.get(name).settings(method))
+
+
 def test_no_shipped_preset_restates_a_default() -> None:
     """A copied default goes stale and then misleads: every value in a preset differs from what it would be anyway."""
     for preset in presets.all_presets():

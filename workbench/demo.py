@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from workbench import orders
+from workbench import judging, orders
 from workbench.bench import Bench
-from workbench.judges import rules
+from workbench.judges import reward_model, rules
 from workbench.live import Follower
 from workbench.records import Completion, Prompt, Ranking
 from workbench.runs import Run
@@ -142,13 +142,19 @@ class _Loop:
         return preferred, {"win_rate": share(wins)}
 
     def learn_to_judge(self, tuned: Run) -> tuple[Run, dict[str, Any]]:
-        """A reward model, from the SFT run, on the rule's rankings; how many held-out pairs it tells apart."""
+        """A reward model on the rule's rankings; how many pairs of answers to held-out prompts it tells apart.
+
+        It starts from the base: from the SFT run it told apart 83 to 88 of 100 pairs, from the base 86 to 88. Measured
+        on the prompts that no stage trains on, like every other stage: the tenth of the rankings that the run itself
+        holds out has some ninety pairs, of which a chance of four in a hundred either way is made.
+        """
         self.audience.stage("reward: learning to judge from the rankings")
-        order = orders.train(
-            self.bench, "reward", preset=PRESET, changes=self.scale.train, parent=tuned.id, name="demo"
-        )
-        follower = self.ended(order)
-        return order, {"pair_accuracy": _last(follower.live.evaluations, "pair_accuracy")}
+        judge = self.done(orders.train(self.bench, "reward", preset=PRESET, changes=self.scale.train, name="demo"))
+        self.audience.stage("reward: how well it judges answers to held-out prompts")
+        compared = self.done(orders.sample(self.bench, to_compare(tuned)))
+        if (scoring := judging.order(self.bench, judging.JudgeOrder(judge.id, sampled=compared.id))) is not None:
+            self.done(scoring)
+        return judge, {"pair_accuracy": told_apart(self.bench, judge, compared)}
 
     def reinforce(self, tuned: Run, judge: Run) -> dict[str, Any]:
         """PPO from the SFT run against the reward model; what the rule says of its held-out answers."""
@@ -228,6 +234,25 @@ def ranking(prompt: Prompt, completions: list[Completion]) -> Ranking:
         verdict="ranked" if len(tiers) > 1 else "tie",
         judge=JUDGE,
     )
+
+
+def to_compare(tuned: Run, seed: int = 0) -> orders.SampleOrder:
+    """Several answers to every held-out prompt."""
+    changes = {"n": SAMPLES, "temperature": 1.0, "seed": seed}
+    return orders.SampleOrder(source=tuned.id, split="held_out", changes=changes)
+
+
+def told_apart(bench: Bench, judge: Run, compared: Run) -> float:
+    """The share of pairs of a sampling run's answers of which a reward model scores the rule's better one higher.
+
+    The rule's rankings of held-out prompts are not stored: they are a measure and nobody's vote.
+    """
+    found = []
+    for prompt in bench.store.prompts("held_out"):
+        distinct = {c.text: c for c in reversed(bench.store.completions(prompt.id, job=compared.id))}
+        found.append(ranking(prompt, list(distinct.values())))
+    told = judging.measured(bench.store, reward_model.judge_name(judge.id), found)
+    return round(told.accuracy, 4) if told else 0.0
 
 
 def share(outcomes: list[bool]) -> float:

@@ -70,7 +70,7 @@ def _order(job: Job) -> Content:
 def _settings(job: Job) -> Content:
     """The settings that matter or differ from their defaults: all of them would hide these."""
     usual = _defaults(job)
-    shown = {n: v for n, v in job.settings.items() if n in ALWAYS or (n in usual and v != usual[n]) or n not in usual}
+    shown = {n: v for n, v in job.settings.items() if n in ALWAYS or (v != usual[n] if n in usual else v != "")}
     return _block("settings", _table([(name.replace("_", " "), _value(value)) for name, value in shown.items()]))
 
 
@@ -113,7 +113,7 @@ def _compared(name: str, here: str, there: str) -> Content:
     style = "$strong" if here != there else "$quiet"
     first = line(here, style).truncate(13, ellipsis=True)
     return Content.assemble(
-        (f"{name.replace('_', ' '):<16}"[:16], "$quiet"),
+        (f"{name.replace('_', ' ')[:15]:<16}", "$quiet"),
         first.pad_right(14 - first.cell_length),
         line(there, style, limit=40),
     )

@@ -12,6 +12,8 @@ from workbench.live import Follower, Live
 
 NOTES_SHOWN = 40
 STEPS_SHOWN = 30
+LINES_SHOWN = 4
+"""Lines of an answer beside the charts."""
 
 
 def notes(follower: Follower) -> Content:
@@ -47,9 +49,15 @@ def samples(live: Live, *, newest_only: bool = False) -> list[Fact]:
             found = _pairs(event)
             if at < len(found):
                 answer = found[at][1]
-                shown = line(answer, limit=240) if newest_only else plain(answer, limit=1_000)
+                shown = plain(_begun(answer), limit=240) if newest_only else plain(answer, limit=1_000)
                 facts.append((_when(event, at), shown))
     return facts
+
+
+def _begun(answer: str) -> str:
+    """The first lines of an answer, or of the answers that a reward model has put in order."""
+    lines = answer.strip().splitlines()
+    return "\n".join(lines[:LINES_SHOWN]) + (" …" if len(lines) > LINES_SHOWN else "")
 
 
 def _when(event: Watched, at: int) -> Content:

@@ -1,24 +1,31 @@
 """What every method teaches the bundled base: `python -m tests.benchmarks learning [--seeds 3] [--methods kto,rloo]`.
 
 Each seed is a demo project of its own: SFT on the demonstrations, answers of that run ranked by the demo's rule, then
-every other method from the SFT run, with the cpu preset as it is. A policy is measured by the rule's mean score of its
-likeliest answers to the held-out prompts (3 is right, courteous and brief), a reward model by the share of held-out
-pairs that it tells apart. Prints the table of the README.
+every other method from the SFT run (a reward model from the base, as in the demo), with the cpu preset as it is. A
+policy is measured by the rule's mean score of its likeliest answers to the held-out prompts (3 is right, courteous and
+brief), a reward model by the share of pairs of sampled answers to them that it tells apart. Prints the table of the
+README; `--save` keeps it in results/learning.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
+import os
+import platform
 import statistics
+import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from workbench import demo, methods, orders
+from workbench import demo, judging, methods, orders
 from workbench.bench import Bench
 from workbench.fields import parse_assignments
 from workbench.judges import rules
@@ -28,6 +35,10 @@ from workbench.runs import Run
 from workbench.runs.following import ending_error, wait
 
 SEEDS = 3
+SHOWN = ("sft", "dpo", "kto", "rloo", "reward", "ppo")
+"""The methods of the README's table, in the order in which they are measured."""
+PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes")
+RESULT = Path(__file__).resolve().parent / "results" / "learning.md"
 SAMPLES = 4
 FROM_RULE = "rule:demo"
 """The reward of what learns by trying: the rule that also measures, so that the table shows learning alone."""
@@ -84,6 +95,14 @@ class Project:
         answers = {p.id: self.bench.store.completions(p.id, job=sampled.id)[0].text for p in self.held_out}
         return statistics.mean(rules.score(answers[p.id], p.answer or "") for p in self.held_out)
 
+    def told_apart(self, judge: Run) -> float:
+        """How many pairs of the SFT run's answers to held-out prompts a reward model tells apart."""
+        compared = self.done(orders.sample(self.bench, demo.to_compare(self.tuned, self.seed)))
+        scoring = judging.order(self.bench, judging.JudgeOrder(judge.id, sampled=compared.id))
+        assert scoring is not None, "fresh answers have no scores"
+        self.done(scoring)
+        return demo.told_apart(self.bench, judge, compared)
+
     def teach(self, method: Method) -> Outcome:
         """Trains with a method from the SFT run, and measures before and after."""
         began = time.monotonic()
@@ -91,11 +110,11 @@ class Project:
             seconds = _trained_seconds(self.tuned)
             return Outcome(self.base_score, self.tuned_score, seconds)
         names = {field.name for field in method.fields}
-        run = self.train(method.name, self.tuned, **({"reward": FROM_RULE} if "reward" in names else {}))
+        parent = None if method.makes == "reward model" else self.tuned  # as the demo does
+        run = self.train(method.name, parent, **({"reward": FROM_RULE} if "reward" in names else {}))
         seconds = time.monotonic() - began
         if method.makes == "reward model":
-            accuracy = _followed(run).live.evaluations["pair_accuracy"]
-            return Outcome(0.5, float(accuracy.y[-1]), seconds)  # a model that knows nothing tells apart half of them
+            return Outcome(0.5, self.told_apart(run), seconds)  # a model that knows nothing tells apart half of them
         return Outcome(self.tuned_score, self.score(run), seconds)
 
 
@@ -119,18 +138,18 @@ def project(seed: int, changes: dict[str, Any]) -> Iterator[Project]:
         yield Project(bench, seed, changes)
 
 
-def measure(chosen: list[Method], seeds: int, changes: dict[str, Any]) -> dict[str, list[Outcome]]:
-    """Every method's outcomes, one a seed."""
-    found: dict[str, list[Outcome]] = {method.name: [] for method in chosen}
-    for seed in range(seeds):
-        with project(seed, changes) as one:
-            for method in chosen:
-                outcome = one.teach(method)
-                found[method.name].append(outcome)
-                print(
-                    f"seed {seed} {method.name}: {outcome.before:.3f} → {outcome.after:.3f} ({outcome.seconds:.0f} s)",
-                    flush=True,
-                )
+def measure(chosen: list[Method], projects: list[Project], told: Callable[[str], None]) -> dict[str, list[Outcome]]:
+    """Every method's outcomes, one a project; the table so far is told after each method."""
+    found: dict[str, list[Outcome]] = {}
+    for method in chosen:
+        for one in projects:
+            outcome = one.teach(method)
+            found.setdefault(method.name, []).append(outcome)
+            print(
+                f"seed {one.seed} {method.name}: {outcome.before:.3f} → {outcome.after:.3f} ({outcome.seconds:.0f} s)",
+                flush=True,
+            )
+        told(table(found))
     return found
 
 
@@ -143,20 +162,41 @@ def table(found: dict[str, list[Outcome]]) -> str:
         before = statistics.mean(outcome.before for outcome in outcomes)
         seconds = statistics.mean(outcome.seconds for outcome in outcomes)
         span = f"{min(after):.2f} to {max(after):.2f}"
-        lines.append(f"| {name} | {measured} | {before:.2f} | {statistics.mean(after):.2f} ({span}) | {seconds:.0f} |")
+        lines.append(
+            f"| `{name}` | {measured} | {before:.2f} | {statistics.mean(after):.2f} ({span}) | {seconds:.0f} |"
+        )
     return "\n".join(lines)
+
+
+def conditions() -> str:
+    """When and with what this is measured; the load says how quiet the machine was."""
+    versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    load = " ".join(f"{value:.2f}" for value in os.getloadavg())
+    day = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return f"{day}; Python {platform.python_version()}, {versions}; {os.cpu_count()} processors, load {load}"
+
+
+def keep(began: str, seeds: int, lines: str) -> None:
+    """Writes the table so far, so that a run that is cut short leaves what it has measured."""
+    words = " ".join(["python -m tests.benchmarks learning", *sys.argv[1:]])
+    title = f"# What the methods teach the bundled base, {seeds} seeds, cpu preset"
+    RESULT.parent.mkdir(exist_ok=True)
+    RESULT.write_text(f"{title}\n\n`{words}`\n\n{began}\n\n{lines}\n", encoding="utf-8")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=SEEDS)
-    parser.add_argument("--methods", default="", help="names with commas between; all of them if left out")
+    parser.add_argument("--methods", default=",".join(SHOWN), help="names with commas between")
     parser.add_argument("--set", action="append", default=[], help="key=value, for every method but sft")
+    parser.add_argument("--save", action="store_true", help="keep the table in tests/benchmarks/results")
     given = parser.parse_args()
-    names = [name for name in given.methods.split(",") if name]
-    chosen = [method for method in methods.all_methods() if not names or method.name in names]
-    chosen.sort(key=lambda method: method.name != "sft")
-    found = measure(chosen, given.seeds, parse_assignments(given.set))
+    chosen = [methods.get(name) for name in given.methods.split(",") if name]
+    began, changes = conditions(), parse_assignments(given.set)
+    with contextlib.ExitStack() as stack:
+        projects = [stack.enter_context(project(seed, changes)) for seed in range(given.seeds)]
+        told = functools.partial(keep, began, given.seeds) if given.save else lambda _: None
+        found = measure(chosen, projects, told)
     print("what the methods teach the bundled base (cpu preset)")
     print(table(found))
 

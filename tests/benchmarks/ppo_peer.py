@@ -8,7 +8,7 @@ the workbench's data, with the pins of constraints.txt. Two tables:
    (VmHWM). Once with the tuned base, whose answers end after a dozen tokens, and once with random weights of its shape,
    whose answers run to the full length.
 2. quality: 1,024 episodes, rollouts of 64, three seeds; the rule's mean score where both are equally far (KL) from the
-   start, read off both curves, and at the end.
+   start, read off a curve through all rollouts of each, and at the end.
 """
 
 from __future__ import annotations
@@ -40,8 +40,6 @@ QUALITY = {"episodes": 1024, "rows": 16, "rollout": 64}
 SEEDS = (0, 1, 2)
 RATE = 3e-4
 BETA = 0.05
-SMOOTH = 4
-"""Rollouts that a point of a curve is the mean of: one rollout's mean score strays by a tenth."""
 
 PROGRAM = '''
 import json, sys, time, warnings
@@ -303,16 +301,19 @@ def theirs(folder: Path, base: Path, size: dict[str, int], seed: int, *, ends: b
     return Measured(found["seconds"], found["peak_kb"], [tuple(point) for point in found["curve"]])
 
 
-def smoothed(curve: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Running means of a curve."""
-    points = np.array(curve)
-    return [tuple(points[max(0, i - SMOOTH + 1) : i + 1].mean(0)) for i in range(len(points))]
-
-
 def score_at(curve: list[tuple[float, float]], kl: float) -> float:
-    """The mean score where a curve is so far from the start, between its points."""
-    ordered = sorted(smoothed(curve))
-    return float(np.interp(kl, [point[0] for point in ordered], [point[1] for point in ordered]))
+    """The mean score so far (nats) from the start, on the least-squares fit of a + b d + c d^2 with d = sqrt(KL) to all
+    rollouts: how rewards are known to grow (Gao et al. 2023). One rollout's own mean strays by a tenth."""
+    points = np.array(curve)
+    distance = np.sqrt(points[:, 0].clip(0))
+    fitted = np.polynomial.polynomial.polyfit(distance, points[:, 1], 2)
+    return float(np.polynomial.polynomial.polyval(np.sqrt(kl), fitted))
+
+
+def ending(curve: list[tuple[float, float]]) -> tuple[float, float]:
+    """Mean KL and score of the last quarter of the rollouts."""
+    kl, score = np.array(curve)[-len(curve) // 4 :].mean(0)
+    return float(kl), float(score)
 
 
 def speed(folder: Path, bases: dict[str, Path], rounds: int) -> None:
@@ -333,18 +334,23 @@ def speed(folder: Path, bases: dict[str, Path], rounds: int) -> None:
 
 
 def quality(folder: Path, base: Path, seeds: Iterator[int]) -> None:
-    """The rule's score at the same distance from the start."""
-    print("| seed | program | last score | last KL | score at KL | of | episodes/s |")
+    """The rule's score at the same distance from the start, after equal episodes."""
+    print("| seed | program | score at the end | KL there | score at KL | of | episodes/s |")
     print("|---|---|---|---|---|---|---|")
+    differences = []
     for seed in seeds:
         place = folder / f"quality-{seed}"
         found = {"ours": ours(place / "a", base, QUALITY, seed), PEER: theirs(place / "b", base, QUALITY, seed)}
-        common = min(max(kl for kl, _ in smoothed(m.curve)) for m in found.values())
+        common = min(ending(m.curve)[0] for m in found.values())
         for name, m in found.items():
-            kl, score = smoothed(m.curve)[-1]
+            kl, score = ending(m.curve)
             rate = QUALITY["episodes"] / m.seconds
             at = score_at(m.curve, common)
             print(f"| {seed} | {name} | {score:.3f} | {kl:.2f} | {at:.3f} | {common:.2f} | {rate:.1f} |", flush=True)
+        differences.append(score_at(found["ours"].curve, common) - score_at(found[PEER].curve, common))
+        (place / "curves.json").write_text(json.dumps({name: m.curve for name, m in found.items()}), encoding="utf-8")
+    error = np.std(differences, ddof=1) / np.sqrt(len(differences)) if len(differences) > 1 else np.nan
+    print(f"Ours over {PEER} at equal KL: {np.mean(differences):+.3f} ± {error:.3f} (standard error over seeds)")
 
 
 def beside_sft(folder: Path, base: Path) -> None:

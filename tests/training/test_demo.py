@@ -93,13 +93,13 @@ def test_the_rule_judged_in_its_own_name(shown):
 
 
 def test_the_lineage_is_recorded(shown):
-    """All started from the SFT run, PPO learnt from the reward model, and the exports are of the DPO run."""
+    """DPO and PPO started from the SFT run, the reward model from the base; PPO learnt from it; DPO's is exported."""
     bench = Bench.open(shown[1])
     training = bench.runs.all("train")
     exported = bench.runs.all("export")
     bench.close()
 
     assert [run.job.action for run in training] == ["sft", "dpo", "reward", "ppo"]
-    assert {run.job.lineage for run in training[1:]} == {(training[0].id,)}
+    assert [run.job.lineage for run in training[1:]] == [(training[0].id,), (), (training[0].id,)]
     assert training[3].job.rewards == (training[2].id,)
     assert {run.job.parent for run in exported} == {training[1].id}

@@ -10,9 +10,11 @@ import pytest
 
 from tests.training.conftest import MakeRun, Rows
 from tests.training.losses import answer_logps, quick_arguments
+from tests.training.test_runs import weights_hash
 from workbench.errors import SettingError
-from workbench.events import Evaluated
+from workbench.events import Evaluated, Started
 from workbench.methods import dpo
+from workbench.worker.context import StopRequested
 
 pytestmark = pytest.mark.torch
 
@@ -151,6 +153,29 @@ def test_a_run_with_anchor_and_length_weight_starts_and_learns(make_run: MakeRun
 
     assert run.of(Evaluated)[0].metrics["loss"] > math.log(2)
     assert run.of(Evaluated)[-1].metrics["loss"] < run.of(Evaluated)[0].metrics["loss"]
+
+
+@pytest.mark.parametrize("loss_type", ["robust", "ipo", "hinge", "apo_zero", "nca_pair", "sppo_hard"])
+def test_every_family_of_losses_resumes_bit_for_bit(make_run: MakeRun, loss_type: str) -> None:
+    """Flipped labels, squares, hinges, anchors and single answers: stopped at 2 of 3, losses and weights are equal."""
+    settings = {
+        "how": "lora",
+        "loss_type": loss_type,
+        "label_smoothing": 0.2 * (loss_type == "robust"),
+        "max_steps": 3,
+        "eval_every": 0,
+        "watch_every": 0,
+    }
+    whole = make_run("dpo", "0001", **settings).train()
+    stopped = make_run("dpo", "0002", stop_at=2, **settings)
+    with pytest.raises(StopRequested):
+        stopped.train()
+    resumed = stopped.again().train()
+
+    assert resumed.of(Started)[0].resumed_from == 2
+    for name in ("loss", "grad_norm"):
+        assert whole.metric(name) == {**stopped.metric(name), **resumed.metric(name)}
+    assert weights_hash(whole.paths.model) == weights_hash(resumed.paths.model)
 
 
 def test_what_would_be_ignored_or_done_twice_is_refused() -> None:

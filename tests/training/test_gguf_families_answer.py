@@ -116,3 +116,15 @@ def test_longrope_has_factors_for_short_and_for_long_contexts(tmp_path: Path) ->
     assert np.abs(of_llama_cpp(path, ids, 256) - of_llama_cpp(path, ids, 512)).max() > 0.01
     assert_same_answers(model, path, EXACT, 256)
     assert_same_answers(model, path, EXACT, 512, tokens=300)
+
+
+@pytest.mark.parametrize(("name", "room"), [("Phi-3.5", 256), ("Phi-3", 512)])
+def test_a_chat_with_a_longrope_file_keeps_to_the_short_factors(name: str, room: int, tmp_path: Path) -> None:
+    """Opened to chat, a file with factors for long texts gets no more context than the short ones are for."""
+    from workbench.worker import gguf_file
+
+    case = changed(name, LONGROPE if name == "Phi-3.5" else {})
+    path = write_ours(write_small(case, tmp_path / "model"), tmp_path / "model.gguf", "f32")
+
+    with gguf_file.opened_to_chat(path, 512, n_gpu_layers=0) as llama:
+        assert llama.n_ctx() == room

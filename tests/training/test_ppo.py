@@ -22,6 +22,7 @@ QUICK = {
     "max_tokens": 12,
     "mini_batches": 2,
     "passes": 2,
+    "epochs": 2,
     "learning_rate": 1e-2,
     "scale_rewards": True,
 }

@@ -245,3 +245,17 @@ async def test_what_is_said_goes_before_where_one_is(bench: Bench) -> None:
         )
         await pilot.pause()
         assert drawn(app).splitlines()[-2].rstrip().endswith("e details")
+
+
+async def test_no_color_means_no_colour(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With NO_COLOR set the terminal gets greys alone, and without it colours."""
+    for wish, coloured in (("", True), ("1", False)):
+        monkeypatch.delenv("NO_COLOR", raising=False)
+        if wish:
+            monkeypatch.setenv("NO_COLOR", wish)
+        app = BenchApp(bench)
+        async with app.run_test(size=(80, 24)) as pilot:
+            await settle(pilot)
+            styles = [segment.style for strip in app.screen._compositor.render_strips() for segment in strip]
+            shades = {style.color.triplet for style in styles if style is not None and style.color is not None}
+            assert any(shade is not None and len(set(shade)) > 1 for shade in shades) is coloured

@@ -29,7 +29,9 @@ def test_data_looks_right(
 
     async def open_demonstrations(pilot: Pilot[Any]) -> None:
         await settle(pilot)
-        await pilot.press("3", "tab", "j", "j")
+        await pilot.press("3", "tab")
+        await settle(pilot)
+        await pilot.press("j", "j")
         await settle(pilot)
 
     assert snap_compare(BenchApp(bench), terminal_size=size, run_before=open_demonstrations)

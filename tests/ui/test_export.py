@@ -239,3 +239,14 @@ async def test_a_damaged_record_hides_only_its_own_folder(bench: Bench, trained:
         await settle(pilot)
 
         assert "model-Q8_0.gguf" in drawn(app)
+
+
+async def test_an_export_at_work_is_told_of_beside_earlier_ones(bench: Bench, trained: Run) -> None:
+    """While a run writes, the list of what was exported before says so, and which key shows it."""
+    exported(bench, trained)
+    working = bench.runs.create(make_job(base=trained.job.base, kind="export", action="merged", parent=trained.id), {})
+    FakeWorker(working).sign_in()
+    async with BenchApp(bench, "export").run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+
+        assert f"run {working.id} is writing and checking, r shows how far it is" in drawn(pilot.app)

@@ -205,6 +205,25 @@ async def test_diff_markdown_and_invisible_change_the_view_only(bench: Bench, cl
     assert votes(bench) == []
 
 
+async def test_the_row_says_that_only_differences_are_shown(bench: Bench, clock: Time) -> None:
+    """With d twice an answer is cut to what the other lacks, at whole words; the row over them says so."""
+    [prompt] = bench.store.add_prompts([NewPrompt(asked("apart"))])
+    same = "The opposite of left is right, as everybody knows by now"
+    texts = (same, f"{same}. Have a nice day!")
+    rows = [Completed(prompt_id=prompt, n=n, text=text) for n, text in enumerate(texts)]
+    bench.store.add_completions("0009", Origin("bundled"), rows)
+    async with ranking(bench, clock) as (pilot, _screen, press):
+        await press("slash", *"apart", "enter", "d")
+        assert "differing words" in drawn(pilot.app)
+        await press("d")
+        text = drawn(pilot.app)
+        for expected in ("only what differs", "Have a nice day!", "(nothing that the other has not)"):
+            assert expected in text
+        assert "opposite" not in text
+        await press("d", "z")
+        assert "tab next  z all" in drawn(pilot.app)
+
+
 async def test_the_filter_keeps_matching_prompts(bench: Bench, clock: Time) -> None:
     """`/` narrows the queue; typed digits are text there."""
     async with ranking(bench, clock) as (pilot, screen, press):

@@ -12,7 +12,7 @@ from screens.sample import SampleScreen
 from tests.fake_worker import FakeWorker, make_job
 from tests.ui.conftest import SIZES, drawn, settle
 from workbench.bench import Bench
-from workbench.events import Completed, Planned, Started, Step, Stopped
+from workbench.events import Completed, Finished, Planned, Started, Step, Stopped
 from workbench.job import BaseRef
 from workbench.next_step import NextStep
 
@@ -119,3 +119,16 @@ async def test_the_next_step_and_the_limit_speak_of_this_screen(bench: Bench) ->
         await pilot.pause()
 
         assert "At most = 99 is above its greatest value" in drawn(app)
+
+
+async def test_a_prompt_is_named_once_over_its_answers(bench: Bench) -> None:
+    """Several answers to a prompt stand under it together, and the end of sampling is no talk of steps."""
+    more = [Completed(prompt_id=1, n=n, text=f"Another answer, number {n}.", tokens=5) for n in (1, 2)]
+    sampling(bench).write(*more).leave(Finished(step=3))
+    app = BenchApp(bench, "sample")
+    async with app.run_test(size=(200, 50)) as pilot:
+        await settle(pilot)
+        text = drawn(app)
+        assert "Another answer, number 1." in text
+        assert text.count(f"› {bench.store.prompt(1).text}") == 2  # the newest two together, and the first by itself
+        assert "at step" not in text

@@ -69,7 +69,7 @@ async def test_choices_turn_and_are_picked_from_a_list(bench: Bench) -> None:
         await open_form(pilot)
 
         assert "‹ sft ›" in drawn(app)
-        assert "✓ fits" in drawn(app)
+        assert "✓ Fits" in drawn(app)
         await pilot.press("right")
         await settle(pilot)
         await pilot.press("enter")

@@ -21,7 +21,7 @@ from workbench.paths import ProjectPaths
 if TYPE_CHECKING:
     from workbench.bench import Bench
     from workbench.events import Metrics
-    from workbench.live import Follower
+    from workbench.live import Live
     from workbench.records import Conversation
     from workbench.session import ModelRef, Session
 
@@ -97,16 +97,16 @@ def export(
         follower = reports.start(bench, exported, output, detach=detach)
         if follower is not None:
             reports.tell(exported, follower, output)
-            _show_checks(follower, output)
+            show_checks(follower.live, output)
 
 
-def _show_checks(follower: Follower, output: Output) -> None:
+def show_checks(live: Live, output: Output) -> None:
     """Every part that was written in a row: each figure beside the mark that it had to reach, and where it lies."""
     from workbench.hardware import human_bytes
 
-    checks = {(v.target, v.check): v for v in follower.live.verified}
+    checks = {(v.target, v.check): v for v in live.verified}
     rows = []
-    for part in follower.live.exported:
+    for part in live.exported:
         mine = {check: found for (target, check), found in checks.items() if target == part.target}
         passed = all(found.passed for found in mine.values())
         answers, stops = (dict(mine[name].figures) if name in mine else {} for name in ("answers", "stops"))

@@ -156,7 +156,7 @@ class Making:
         weighed = self.importance if BY_NAME[name].weighed else None
         quantising.in_child(source, path, name, weighed, self.progress.add)
         if path.stat().st_size == 0 or disk_free(path.parent) == 0:
-            raise full_disk(path.parent, path.name.removesuffix(PARTIAL))
+            raise full_disk(path.parent, path.name)
         self.progress.pause()
         return path
 

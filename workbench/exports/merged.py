@@ -15,6 +15,7 @@ from workbench.events import Exported, Metrics
 from workbench.exports import COMMON, Export, card, source
 from workbench.exports.folder import disk_errors, removed_on_failure, size_of
 from workbench.exports.plan import merged_bytes
+from workbench.exports.portable import portable
 from workbench.exports.tensors import INDEX, ordered, write_safetensors
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ TOKENIZER_FILES = (
     "chat_template.jinja",
 )
 """Copied by name: a model folder may also hold pickled arguments with a token in them, which must not travel."""
+
+SETTINGS = ("tokenizer_config.json", "special_tokens_map.json")
+"""Those of them that libraries write paths into."""
 
 
 def export(context: RunContext) -> Metrics:
@@ -90,20 +94,29 @@ def _index(merged: Merged) -> str:
 
 def _config(config: dict[str, Any]) -> str:
     """The base's config without this machine's paths, and with the cache that training turns off."""
-    kept = {name: value for name, value in config.items() if name != "_name_or_path"}
-    return json.dumps({**kept, "use_cache": True}, indent=2, sort_keys=True) + "\n"
+    return json.dumps({**portable(config), "use_cache": True}, indent=2, sort_keys=True) + "\n"
 
 
 def _copy_tokenizer(job: Task, folder: Path) -> None:
     """The tokenizer and template the run was tuned with, and what ends an answer."""
     for name in TOKENIZER_FILES:
         if (job.source.tokenizer / name).is_file():
-            shutil.copyfile(job.source.tokenizer / name, folder / name)
+            _copy_settings(job.source.tokenizer / name, folder / name)
     for place in (job.source.tokenizer, job.source.model):
         if (place / "generation_config.json").is_file():
-            settings = source.read_json(place / "generation_config.json")
+            settings = portable(source.read_json(place / "generation_config.json"))
             (folder / "generation_config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
             return
+
+
+def _copy_settings(file: Path, target: Path) -> None:
+    """Copies a file as it is, but for settings that must not travel."""
+    settings = source.read_json(file) if file.name in SETTINGS else {}
+    kept = portable(settings)
+    if kept == settings:
+        shutil.copyfile(file, target)
+    else:
+        target.write_text(json.dumps(kept, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def deliver(job: Task, verdict: Verdict, size: int) -> None:

@@ -83,6 +83,8 @@ def _without_system(render: Render, bos: str) -> Wrapping | None:
     lead = first.removeprefix(begin)
     before_user = _common_end(lead, answer_to_user)
     after_user = closed if closed and user_to_answer.startswith(closed) and tail.startswith(closed) else ""
+    if after_user and before_user.startswith(after_user):  # a default system turn ends as an answer does
+        before_user = before_user.removeprefix(after_user)
     around = {
         "user": (before_user, after_user),
         "assistant": (

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import importlib
 import os
 import sys
 import traceback
@@ -36,6 +37,7 @@ def dispatch(context: RunContext) -> Metrics | None:
 
     context.phase("loading the libraries")
     quiet_loggers()
+    importlib.import_module("workbench.worker.bits")  # before peft, which would import bitsandbytes its own way
     action = context.job.action
     if context.job.kind == "train":
         done: Any = methods.module(action).train(context)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import resource
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,28 @@ def opened(path: Path, **settings: Any) -> Iterator[Any]:
             ) from None
     with closing(llama):
         yield llama
+
+
+@contextmanager
+def opened_to_chat(path: Path, context: int, **settings: Any) -> Iterator[Any]:
+    """The same with a context of so many tokens, or of fewer where llama.cpp would read short texts otherwise then."""
+    with ExitStack() as stack:
+        llama = stack.enter_context(opened(path, n_ctx=context, **settings))
+        short = _short_context(llama.metadata)
+        if 0 < short < context:
+            stack.close()
+            llama = stack.enter_context(opened(path, n_ctx=short, **settings))
+        yield llama
+
+
+def _short_context(metadata: dict[str, str]) -> int:
+    """Where a file has rotary factors for short and for long texts (LongRoPE: Phi-3.5), the context of the short ones.
+
+    llama.cpp chooses by the context that it is opened with, not by the text. 0 for every other file.
+    """
+    prefix = f"{metadata.get('general.architecture', '')}.rope.scaling"
+    stated = metadata.get(f"{prefix}.original_context_length", "") if f"{prefix}.attn_factor" in metadata else ""
+    return int(stated) if stated.isdecimal() else 0
 
 
 def _check_magic(path: Path) -> None:

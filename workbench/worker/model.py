@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from bitsandbytes.nn import Linear4bit
 from peft import LoraConfig, PeftConfig, PeftModel
 from transformers import (
     AutoModelForCausalLM,
@@ -34,6 +33,7 @@ from workbench.methods.shared import ADAPTERS, SOFT, in_four_bits
 from workbench.paths import RunPaths
 from workbench.tokens import PLAIN_TEMPLATE, ChatTokens
 from workbench.worker import soft_prompt
+from workbench.worker.bits import Linear4bit
 
 ATTENTION = "sdpa"
 """Named always: otherwise a model's own config may ask for a kernel from the hub."""

@@ -163,7 +163,7 @@ class GgufModel:
         if on_card and hardware.free_vram_bytes() is not None:
             turn.take()
         self._stack = ExitStack()
-        opened = gguf_file.opened(path, n_ctx=GGUF_CONTEXT, n_gpu_layers=-1 if on_card else 0)
+        opened = gguf_file.opened_to_chat(path, GGUF_CONTEXT, n_gpu_layers=-1 if on_card else 0)
         try:
             self.llama = self._stack.enter_context(opened)
         except RunError as error:  # no run of ours: the file is what a person gave
@@ -177,7 +177,8 @@ class GgufModel:
             self._template = compile_template(source)
         self.template = "plain" if source is PLAIN_TEMPLATE else "its own"
         self.device, self.dtype = "llama.cpp" + (" on the card" if on_card else ""), _file_type(path)
-        self.context = min(GGUF_CONTEXT, int(self.llama.metadata.get(f"{self._family}.context_length", GGUF_CONTEXT)))
+        room = int(self.llama.n_ctx())
+        self.context = min(room, int(self.llama.metadata.get(f"{self._family}.context_length", room)))
 
     @property
     def _family(self) -> str:

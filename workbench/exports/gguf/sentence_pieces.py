@@ -55,13 +55,13 @@ def _unscorable(model: Json, added: set[str]) -> str:
             return f"Its merges make {token!r} at two different ranks, which scores cannot say."
         made.add(token)
         last = token
+    # llama.cpp begins with single letters, whether or not they are tokens.
     letters = {token[0] for token in vocab} | {token[-1] for token in vocab}
     parts = vocab.keys() | letters
     for token in vocab.keys() - added:
         for cut in range(1, len(token)):
             # Most ways to cut a token give no token: the first look-up settles them, for 262,144 tokens in two seconds.
-            lacks = token[:cut] in parts and token[cut:] in parts and (token[:cut], token[cut:]) not in known
-            if lacks and not _BYTE.fullmatch(token):
+            if token[:cut] in parts and token[cut:] in parts and (token[:cut], token[cut:]) not in known:
                 return f"Its merges never join {token[:cut]!r} and {token[cut:]!r}, which llama.cpp would."
     return ""
 

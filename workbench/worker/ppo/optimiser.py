@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import bitsandbytes as bnb
 import torch
 from torch import nn
 
+from workbench.worker import bits
 from workbench.worker.ppo.roles import Roles
 
 BETAS = (0.9, 0.999)
@@ -34,8 +34,8 @@ def make(roles: Roles, settings: Mapping[str, Any]) -> torch.optim.Optimizer:
     }
     if kind == "adamw_torch":
         return torch.optim.AdamW(groups, fused=True, **how)  # the same arithmetic in one pass over all weights
-    paged = {"adamw_8bit": bnb.optim.AdamW8bit, "paged_adamw_8bit": bnb.optim.PagedAdamW8bit}
-    return paged.get(kind, bnb.optim.PagedAdamW32bit)(groups, **how)
+    paged = {"adamw_8bit": bits.AdamW8bit, "paged_adamw_8bit": bits.PagedAdamW8bit}
+    return paged.get(kind, bits.PagedAdamW32bit)(groups, **how)
 
 
 def rate(update: int, total: int, settings: Mapping[str, Any]) -> float:
