@@ -144,7 +144,7 @@ class _Loop:
     def learn_to_judge(self, tuned: Run) -> tuple[Run, dict[str, Any]]:
         """A reward model on the rule's rankings; how many pairs of answers to held-out prompts it tells apart.
 
-        It starts from the base: from the SFT run it told apart 83 to 88 of 100 pairs, from the base 86 to 88. Measured
+        It starts from the base: from the SFT run it told apart 83 to 88 of 100 pairs, from the base 84 to 88. Measured
         on the prompts that no stage trains on, like every other stage: the tenth of the rankings that the run itself
         holds out has some ninety pairs, of which a chance of four in a hundred either way is made.
         """

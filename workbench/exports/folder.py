@@ -174,7 +174,7 @@ def disk_errors(folder: Path, what: str) -> Iterator[None]:
 
 def full_disk(folder: Path, what: str) -> DiskFullError:
     return DiskFullError(
-        f"The disk filled up while {what.removesuffix(PARTIAL)} was written; {human_bytes(disk_free(folder))} are free.",
+        f"The disk filled up while writing {what.removesuffix(PARTIAL)}; {human_bytes(disk_free(folder))} are free.",
         "Nothing was left half done: free some room and export again.",
     )
 
