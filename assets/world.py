@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from workbench.judges.rules import CLOSERS, OPENERS
 
 SEED = 20260
-HELD_OUT_PER_KIND, PROMPTS_PER_KIND, DEMONSTRATIONS_PER_KIND = 8, 12, 32
+HELD_OUT_PER_KIND, PROMPTS_PER_KIND, DEMONSTRATIONS_PER_KIND = 8, 24, 32
 Item = tuple[str, ...]
 Message = dict[str, str]
 Document = str | list[Message]
