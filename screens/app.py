@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import os
 import signal
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
 LOOK_SECONDS = 1.0
 """How often the active run's row is brought up to date. The live screen follows its own run more often."""
 
+
+KEYBOARD = 0
+"""The file descriptor that keys come from."""
 
 LIVE = "screens.live:LiveScreen"
 TRAIN = "screens.train:TrainScreen"
@@ -129,6 +133,13 @@ class BenchApp(PersonalApp):
         for number in (signal.SIGTERM, signal.SIGHUP):
             with contextlib.suppress(NotImplementedError, RuntimeError):  # no signals on this platform or thread
                 loop.add_signal_handler(number, self._leave_on_signal, number)
+        if os.isatty(KEYBOARD):
+            self.set_interval(LOOK_SECONDS, self._leave_without_terminal)
+
+    def _leave_without_terminal(self) -> None:
+        """A terminal that controls no session goes without SIGHUP, and Textual would read its end for ever."""
+        if not os.isatty(KEYBOARD):
+            self._leave_on_signal(signal.SIGHUP)
 
     def _leave_on_signal(self, number: int) -> None:
         self.exit(128 + number, return_code=128 + number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -213,6 +214,30 @@ def test_signals_restore_the_terminal_and_exit_with_their_number(bench: Bench, n
     assert shown.rindex(b"?1049l") > shown.rindex(b"?1049h")
     assert b"?1003l" in shown
     assert b"?25h" in shown
+
+
+def test_a_terminal_that_goes_without_a_signal_takes_the_app_along(bench: Bench) -> None:
+    """Where the terminal controls no session its end sends no SIGHUP: the app leaves by itself and does not spin."""
+    ours, theirs = os.openpty()
+    child = subprocess.Popen(
+        [sys.executable, "-c", SIGNALLED, bench.paths.root],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        cwd=ROOT,
+        start_new_session=True,
+        env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"},
+    )
+    os.close(theirs)
+    try:
+        shown = b""
+        while b"no run active" not in shown:
+            shown += os.read(ours, 65_536)
+        os.close(ours)
+
+        assert child.wait(timeout=20) == 128 + signal.SIGHUP
+    finally:
+        child.kill()
 
 
 async def test_the_chosen_theme_is_there_the_next_time(bench: Bench) -> None:
