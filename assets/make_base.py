@@ -268,7 +268,11 @@ def readme(model: LlamaForCausalLM, settings: Settings, seconds: float, loss: fl
     )
 
 
-README = """# The bundled base
+README = """---
+license: apache-2.0
+---
+
+# The bundled base
 
 A small base model for trying the workbench without a network: a Llama of {parameters:,} parameters (hidden
 256, 5 layers, 8 heads, 4 key-value heads, tied embeddings, 512 tokens of context) with its own byte-level BPE

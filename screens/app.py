@@ -8,21 +8,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import os
 import signal
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import work
-from textual.app import SystemCommand
+from textual.app import ScreenStackError, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.dom import DOMNode
 from textual.message import Message
 from textual.screen import Screen
 from textual.worker import WorkerFailed, get_current_worker
 
-from screens import messages
+from screens import hangup, messages
 from screens.active import ActiveRun, ActiveRuns
 from screens.base import LEAST_COLUMNS, LEAST_ROWS, NOTICE_SECONDS, BenchScreen
 from screens.personal import Misread, PersonalApp, misread_error, wants_ascii
@@ -40,9 +39,6 @@ if TYPE_CHECKING:
 LOOK_SECONDS = 1.0
 """How often the active run's row is brought up to date. The live screen follows its own run more often."""
 
-
-KEYBOARD = 0
-"""The file descriptor that keys come from."""
 
 LIVE = "screens.live:LiveScreen"
 TRAIN = "screens.train:TrainScreen"
@@ -133,13 +129,7 @@ class BenchApp(PersonalApp):
         for number in (signal.SIGTERM, signal.SIGHUP):
             with contextlib.suppress(NotImplementedError, RuntimeError):  # no signals on this platform or thread
                 loop.add_signal_handler(number, self._leave_on_signal, number)
-        if os.isatty(KEYBOARD):
-            self.set_interval(LOOK_SECONDS, self._leave_without_terminal)
-
-    def _leave_without_terminal(self) -> None:
-        """A terminal that controls no session goes without SIGHUP, and Textual would read its end for ever."""
-        if not os.isatty(KEYBOARD):
-            self._leave_on_signal(signal.SIGHUP)
+        hangup.watch(lambda: loop.call_soon_threadsafe(self._leave_on_signal, signal.SIGHUP))
 
     def _leave_on_signal(self, number: int) -> None:
         self.exit(128 + number, return_code=128 + number)
@@ -282,7 +272,7 @@ class BenchApp(PersonalApp):
     def _open_with(self, mode: str, source: str | None) -> None:
         """Shows a main screen with that run, base or file chosen in it."""
         self.action_go(mode)
-        choose = getattr(self.screen, "choose_source", None)
+        choose = getattr(self._front(), "choose_source", None)
         if choose is not None:
             self.call_after_refresh(choose, source)
 
@@ -345,10 +335,12 @@ class BenchApp(PersonalApp):
         return done
 
     def _handle_exception(self, error: Exception) -> None:
-        """A WorkbenchError out of a worker is shown; anything else is a bug and ends the app."""
+        """A WorkbenchError out of a worker is shown, what comes late to a closing app passes, a bug ends the app."""
         cause = error.error if isinstance(error, WorkerFailed) else error
         if isinstance(cause, WorkbenchError):
             self.show_error(cause)
+        elif isinstance(cause, ScreenStackError) and not self.screen_stack:
+            self.log.warning(f"came after the screens were closed: {cause!r}")
         else:
             super()._handle_exception(error)
 

@@ -93,6 +93,12 @@ class BenchScreen(Screen[None]):
     def bench(self) -> Bench:
         return self.bench_app.bench
 
+    @property
+    def in_front(self) -> bool:
+        """Whether nothing lies over it; nothing is in front while the app closes."""
+        stack = self.app.screen_stack
+        return bool(stack) and stack[-1] is self
+
     # -- what the screen says
 
     def notice(self, text: str) -> None:
@@ -131,8 +137,11 @@ class BenchScreen(Screen[None]):
         self.call_after_refresh(self.reload)
 
     def _compositor_refresh(self) -> None:
-        """Draws the screen, unless drawing is held back: Textual draws it then as well and throws the picture away."""
-        if not self.app._batch_count:
+        """Draws the screen, unless drawing is held back: Textual draws it then as well and throws the picture away.
+
+        Nor while the app closes: the screens are off the stack by then, and a late timer may still ask.
+        """
+        if not self.app._batch_count and self.app.screen_stack:
             super()._compositor_refresh()
 
     async def _dispatch_message(self, message: Message) -> None:

@@ -14,9 +14,9 @@ from textual.widgets import Static
 from textual.worker import get_current_worker
 
 from screens.base import BenchScreen
-from screens.safe import line, plain
-from screens.widgets.panel import Panel
-from workbench.blind import Comparison, Vote
+from screens.safe import line, one_line, plain
+from screens.widgets.panel import Empty, Panel
+from workbench.blind import Comparison, Heard, Vote
 from workbench.errors import WorkbenchError
 from workbench.exported import Part
 
@@ -61,8 +61,10 @@ class CompareScreen(BenchScreen):
                 yield Static()
             with Panel(title="2 right", id="compare-right"), VerticalScroll():
                 yield Static()
+        yield Empty("", id="compare-outcome")
 
     def on_mount(self) -> None:
+        self.query_one(Empty).display = False
         self._comparison = Comparison(self.bench, self._part)
         self._show()
         if self._comparison.questions:
@@ -91,7 +93,7 @@ class CompareScreen(BenchScreen):
     def on_all_answered(self, message: AllAnswered) -> None:
         if message.error is not None:
             self.show_error(message.error)
-            self._say("There is nothing to compare.")
+            self._end("There is nothing to compare.")
             return
         self._ready = True
         if self._comparison is not None and not self._comparison.to_judge:
@@ -125,11 +127,27 @@ class CompareScreen(BenchScreen):
     def _say(self, text: str) -> None:
         self.query_one("#compare-question", Static).update(line(text, "$quiet", limit=400))
 
+    def _outcome(self, heard: Heard) -> str:
+        """What came of it: whether there was a difference to hear at all, and whose answers were better."""
+        file, run = self._part.path.name, f"run {self._part.run}"
+        if heard.same == heard.count:
+            return f"{file} answers like {run}: all {heard.count} answers are the same word for word, none to judge."
+        return f"{file} and {run}, {heard.sentence}."
+
+    def _end(self, outcome: str) -> None:
+        """What came of it in the panels' place, with the way back; the panels again where nothing did yet."""
+        self.query_one("#compare-sides").display = not outcome
+        said = self.query_one(Empty)
+        said.display = bool(outcome)
+        said.say(one_line(outcome, 400), "esc", "to go back to the exports")
+        if outcome:
+            self._say("")
+
     def _show(self) -> None:
         """The next two answers, or what came of it all."""
         comparison = self._comparison
         if comparison is None or not comparison.questions:
-            self._say("The project has no prompts to compare on: press 3 and import some.")
+            self._end("The project has no prompts to compare on: press 3 and import some.")
         elif self._ready:
             self._show_question(comparison)
         self.refresh_bindings()
@@ -139,8 +157,8 @@ class CompareScreen(BenchScreen):
         sides = ("", "") if question is None else question.sides
         for place, text in zip(("left", "right"), sides, strict=True):
             self.query_one(f"#compare-{place} Static", Static).update(plain(text))
+        self._end("" if question is not None else self._outcome(comparison.heard))
         if question is None:
-            self._say(f"{self._part.path.name} and run {self._part.run}, {comparison.heard.sentence}.")
             return
         judged = sum(other.vote is not None for other in comparison.to_judge)
         said = f"{judged + 1} of {len(comparison.to_judge)} that differ · {question.turns[-1].content}"

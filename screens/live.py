@@ -112,7 +112,7 @@ class LiveScreen(BenchScreen):
 
     def _poll(self) -> None:
         """What is new since the last look: a few kilobytes, so it need not leave this thread."""
-        if self.follower is None or self.app.screen is not self:
+        if self.follower is None or not self.in_front:
             return
         alive = self.follower.status.alive
         if self.follower.poll():

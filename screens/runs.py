@@ -110,7 +110,7 @@ class RunsScreen(ReadingScreen):
         self._list()
 
     def _look_again(self) -> None:
-        if self.app.screen is self and any(row.status.alive for row in self._rows):
+        if self.in_front and any(row.status.alive for row in self._rows):
             self._list()
 
     def _list(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar
 
-from textual import on, work
+from textual import events, on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
@@ -33,6 +33,8 @@ WHAT = ("method", "preset", "source", "name")
 PRESET_HELP = "Settings made for a size of card. The largest that fits this machine is suggested."
 SOURCE_HELP = "Whose weights the run starts from. What learns from votes or a reward usually starts from an SFT run."
 NAME_HELP = "Anything that helps you tell this run from the others. It may stay empty."
+NEVER_WAITS = ("escape", "q", "question_mark", "f1")
+"""Keys that work before the form is read."""
 VERDICTS = {"fits": ("✓", "bold $success"), "tight": ("!", "bold $accent"), "no": ("✗", "bold $error")}
 
 
@@ -68,6 +70,11 @@ class Estimated(Message):
 
 
 @dataclass
+class Typed(Message):
+    """A key that had waited has gone its way."""
+
+
+@dataclass
 class RunOrdered(Message):
     """A run was made and its worker started."""
 
@@ -79,7 +86,7 @@ class TrainScreen(BenchScreen):
 
     PLACE = "runs"
     CSS_PATH = "train.tcss"
-    AUTO_FOCUS = "FormRows"
+    AUTO_FOCUS = ""  # the form takes the keys once it is read; until then the screen keeps them for it
     SAYS_NEXT_STEP = False
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("s", "start", "start", id="train.start", tooltip="Start the run and watch it."),
@@ -99,6 +106,7 @@ class TrainScreen(BenchScreen):
         self._changes: dict[str, Value] = dict(changes or {})
         self._advanced = False
         self._starting = False
+        self._typed_ahead: list[events.Key] = []
 
     def content(self) -> ComposeResult:
         with Vertical(id="train-left"):
@@ -132,6 +140,27 @@ class TrainScreen(BenchScreen):
         if first:
             self._what = self._suggestion(message.choices)
         self._draw()
+        if first:
+            self.query_one(FieldForm).focus_rows()
+            self._type_next()
+
+    def on_key(self, event: events.Key) -> None:
+        """Keys that come before the form is read wait for it, but for the ways out."""
+        if self._choices is None and event.key not in NEVER_WAITS:
+            event.stop()
+            self._typed_ahead.append(event)
+
+    def _type_next(self) -> None:
+        """The next key that waits. It may move the focus, so `Typed` follows it and asks for the one after."""
+        if self._typed_ahead and self.is_current:
+            event = self._typed_ahead.pop(0)
+            target = self.focused or self
+            target._forward_event(events.Key(event.key, event.character).set_sender(self.app))
+            target.post_message(Typed())
+
+    def on_typed(self, message: Typed) -> None:
+        message.stop()
+        self.app.call_later(self._type_next)  # behind the key, whose binding the app runs
 
     def _suggestion(self, choices: Choices) -> dict[str, Value]:
         """What the person most likely came for: what they asked for, else the method that has data and is due."""

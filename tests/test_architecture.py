@@ -99,6 +99,15 @@ def test_training_libraries_are_imported_at_module_scope_in_the_worker_only() ->
     assert guilty == {}
 
 
+def test_whatever_trains_is_marked() -> None:
+    """Every file of tests/training is marked torch as a whole: `-m "not torch"` does not read that folder."""
+    files = sorted((ROOT / "tests" / "training").glob("test_*.py"))
+    unmarked = [file.name for file in files if not re.search(r"^pytestmark = .*mark\.torch", file.read_text(), re.M)]
+
+    assert files
+    assert unmarked == []
+
+
 def test_the_engine_knows_nothing_of_the_app() -> None:
     """workbench imports neither textual nor screens; the command line's lazy entry is the one exception."""
     guilty = {

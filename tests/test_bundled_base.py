@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from assets import world
+from workbench import bases
 from workbench.judges.rules import exact_match, is_right
 
 ASSETS = Path(world.__file__).parent
@@ -151,3 +152,12 @@ def test_the_base_answers_as_often_as_its_readme_says() -> None:
     assert stated is not None
     assert int(stated[2]) == len(rows)
     assert matched / len(rows) == pytest.approx(int(stated[1]) / int(stated[2]), abs=0.03)
+
+
+def test_the_base_carries_the_project_s_licence() -> None:
+    """Its card names Apache-2.0, from which exports take theirs, and the maker writes the same head."""
+    front = "---\nlicense: apache-2.0\n---\n\n# The bundled base\n"
+
+    assert bases.resolve("bundled").licence == "apache-2.0"
+    assert (BASE / "README.md").read_text(encoding="utf-8").startswith(front)
+    assert f'README = """{front}' in (ASSETS / "make_base.py").read_text(encoding="utf-8")

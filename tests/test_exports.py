@@ -19,7 +19,7 @@ from workbench import exports
 from workbench.errors import DiskFullError, ExportError, InputError, SettingError
 from workbench.exports import plan, template, verify
 from workbench.exports.adapter import Adapter
-from workbench.exports.folder import Delivery, folder_for
+from workbench.exports.folder import Delivery, folder_for, removed_on_failure
 from workbench.exports.portable import portable
 from workbench.exports.tensors import Weights
 from workbench.exports.verify import Difference, Figures, Mark
@@ -187,6 +187,22 @@ def _publish(delivery: Delivery, content: str) -> None:
     delivery.publish("merged", {})
     delivery.partial("model-f16.gguf").write_text(content)
     delivery.publish("model-f16.gguf", {})
+
+
+def test_an_export_that_is_refused_leaves_no_folder(tmp_path: Path) -> None:
+    """Neither a refusal before the first byte nor a failure while writing leaves an empty folder; other files stay."""
+    delivery = Delivery(tmp_path / "exports" / "0001-sft")
+    delivery.begin()
+    assert not delivery.root.exists()
+
+    for kept in ([], ["export.json"]):
+        written = delivery.partial("merged")
+        written.mkdir()
+        for name in kept:
+            (delivery.root / name).touch()
+        with pytest.raises(ExportError), removed_on_failure(written):
+            raise ExportError("refused")
+        assert delivery.root.exists() == bool(kept)
 
 
 def _killed_at(moment: int, act: Callable[[], None]) -> bool:

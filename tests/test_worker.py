@@ -301,6 +301,7 @@ def test_a_damaged_order_is_an_ending(runs: Runs) -> None:
     assert "was changed after it was made" in run.status().sentence
 
 
+@pytest.mark.torch
 def test_the_real_worker_names_an_unknown_method(tmp_path: Path) -> None:
     """The product's own worker, given a method that does not exist, fails with a sentence."""
     runs = Runs(ProjectPaths(tmp_path))

@@ -14,7 +14,6 @@ from workbench.session import Answered, ModelRef, Session
 
 if TYPE_CHECKING:
     from workbench.bench import Bench
-    from workbench.runs import Run
 
 
 @dataclass(frozen=True)
@@ -113,16 +112,9 @@ def tagged(turns: Sequence[Turn], wished: str) -> Conversation:
 
 def models(bench: Bench) -> list[ModelRef]:
     """Everything in a project that can be talked to: runs, newest first, verified GGUF files, the base."""
-    runs = [ModelRef("run", run.id) for run in exportable_runs(bench) if _writes(run)]
+    runs = [ModelRef("run", run.id) for run in exportable_runs(bench)]
     files = [ModelRef("gguf", str(part.path)) for part in parts(bench) if part.is_gguf and part.verified]
     return [*runs, *files, ModelRef("base", bench.base)]
-
-
-def _writes(run: Run) -> bool:
-    """Whether what a run trained writes answers: a reward model only scores them."""
-    from workbench import methods
-
-    return methods.get(run.job.action).makes == "policy"
 
 
 def described(bench: Bench, ref: ModelRef) -> str:

@@ -280,11 +280,8 @@ def _kl(figures: dict[str, float]) -> str:
 
 def refusal(run: Run) -> str:
     """Why what a run made cannot be exported, in a sentence; "" if it can."""
-    from workbench import methods
     from workbench.bases import ancestry
 
-    if methods.get(run.job.action).makes == "reward model":
-        return "It is a reward model: it scores answers and writes none."
     if ancestry.is_soft_prompt(run.paths.model):
         return "It is a soft prompt, which stands before the text: it can be merged into no weights."
     return ""
@@ -297,5 +294,15 @@ def adapter_bytes(run: Run) -> int:
 
 
 def exportable_runs(bench: Bench) -> list[Run]:
-    """Training runs that have a finished model, newest first."""
-    return [run for run in reversed(bench.runs.all("train")) if run.paths.model.is_dir()]
+    """Training runs that have a finished model which writes answers, newest first; reward models only score them."""
+    return [run for run in reversed(bench.runs.all("train")) if run.paths.model.is_dir() and _writes(run)]
+
+
+def _writes(run: Run) -> bool:
+    from workbench import methods
+    from workbench.errors import SettingError
+
+    try:
+        return methods.get(run.job.action).makes == "policy"
+    except SettingError:  # a method of another version
+        return False

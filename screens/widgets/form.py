@@ -119,6 +119,8 @@ class FieldForm(Container):
     def __init__(self, *, title: str, id: str | None = None) -> None:
         super().__init__(id=id)
         self._title = title
+        self._edited = ""
+        """The setting whose editor was opened last: told of anew it stays open, and what was typed with it."""
         self.about: Mapping[str, Mapping[str, str]] = {}
         """Of settings with choices: what each choice is, for the list to pick from."""
         self._rows = FormRows(
@@ -159,8 +161,11 @@ class FieldForm(Container):
     @on(Records.Highlighted)
     def _describe(self, message: Records.Highlighted[FormRow]) -> None:
         message.stop()
-        self._close_editor()
         row = message.record
+        if row is not self._rows.record:
+            return  # told before the cursor went on; keys that came in one go have opened the editor since
+        if row is None or row.name != self._edited:
+            self._close_editor()
         if row is not None:
             self.query_one("#form-help", Panel).border_title = line(row.field.label if row.field else row.heading)
             self.query_one("#form-words", Static).update(_words(row))
@@ -174,6 +179,7 @@ class FieldForm(Container):
             picker = Picker(row.field.label, row.field.choices, str(row.value), self.about.get(row.name))
             self.app.push_screen(picker, self._picked)
         else:
+            self._edited = row.name
             self._open_editor(row.field.zero if row.field.zero and row.value == 0 else str(row.value))
 
     def _picked(self, choice: str | None) -> None:

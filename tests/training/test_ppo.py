@@ -152,6 +152,31 @@ def test_an_update_of_another_policy_than_the_writer_ends_the_run(make_run: Make
         whole.learner.learn(found, scored, torch.ones_like(scored.logps), scored.values, plans)
 
 
+def test_the_value_begins_at_the_mean_and_leaves_the_policy_alone(make_run: MakeRun) -> None:
+    """At the first step every token's value is the mean of the scores; and with nothing to gain, a pass that teaches
+    the value what it lacks moves its head and not one of the policy's weights."""
+    import torch
+
+    from workbench.worker.ppo import worth
+
+    whole = prepared(make_run("ppo", how="lora", **{**QUICK, "scale_rewards": False, "weight_decay": 0}))
+    found, _ = rolled(whole, 8)
+    plans = whole.learner.plans(found, 0, 1)
+    judged = worth.judge(whole.state, whole.rewards, whole.context.job.settings, found, plans[0])
+    missed = whole.context.job.settings["end_penalty"] * (1 - sum(found.ended) / 8)
+    roles = whole.state.roles
+    before = {name: value.detach().clone() for name, value in (roles.policy | roles.value).items()}
+    whole.learner.learn(found, judged.scored, torch.zeros_like(judged.advantages), judged.returns + 1, plans)
+
+    assert judged.scored.values[judged.scored.mask].tolist() == pytest.approx(
+        [float(judged.raw.mean()) - missed] * int(judged.scored.mask.sum())
+    )
+    assert {name for name, value in (roles.policy | roles.value).items() if not torch.equal(value, before[name])} == {
+        "head.weight",
+        "head.bias",
+    }
+
+
 def test_micro_batches_and_checkpointing_change_nothing(make_run: MakeRun) -> None:
     """The same mini-batch as 4 rows, as 2 + 2 of unlike length, and with activations computed twice: one gradient."""
     found = []

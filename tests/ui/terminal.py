@@ -58,9 +58,14 @@ class Terminal:
 
     def wait(self) -> int:
         """Reads to the end and gives the exit code, negative for a signal."""
-        while self.file >= 0 and self.read():
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not (ended := os.waitpid(self.pid, os.WNOHANG))[0]:
+            assert time.monotonic() < deadline, f"the app never left: {self.shown[-2_000:]!r}"
+            if self.file < 0 or not self.read(0.01):
+                time.sleep(0.005)
+        status = ended[1]
+        while self.file >= 0 and select.select([self.file], [], [], 0)[0] and self.read(0.0):
             pass
-        _, status = os.waitpid(self.pid, 0)
         self.pid = 0
         return os.waitstatus_to_exitcode(status)
 

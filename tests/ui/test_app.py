@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from textual.app import ScreenStackError
 from textual.widgets import Static
 
 from screens.app import PLACES, BenchApp
@@ -216,11 +217,15 @@ def test_signals_restore_the_terminal_and_exit_with_their_number(bench: Bench, n
     assert b"?25h" in shown
 
 
-def test_a_terminal_that_goes_without_a_signal_takes_the_app_along(bench: Bench) -> None:
-    """Where the terminal controls no session its end sends no SIGHUP: the app leaves by itself and does not spin."""
+STUCK = "from screens.app import BenchApp; import time; BenchApp._leave_on_signal = lambda *_: time.sleep(60)\n"
+
+
+@pytest.mark.parametrize("stuck", ["", STUCK], ids=["leaves", "is stuck"])
+def test_a_terminal_that_goes_without_a_signal_takes_the_app_along(bench: Bench, stuck: str) -> None:
+    """Where the terminal controls no session its end sends no SIGHUP: the app leaves by itself, or is ended."""
     ours, theirs = os.openpty()
     child = subprocess.Popen(
-        [sys.executable, "-c", SIGNALLED, bench.paths.root],
+        [sys.executable, "-c", stuck + SIGNALLED, bench.paths.root],
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
@@ -238,6 +243,7 @@ def test_a_terminal_that_goes_without_a_signal_takes_the_app_along(bench: Bench)
         assert child.wait(timeout=20) == 128 + signal.SIGHUP
     finally:
         child.kill()
+        child.wait()
 
 
 async def test_the_chosen_theme_is_there_the_next_time(bench: Bench) -> None:
@@ -284,3 +290,24 @@ async def test_no_color_means_no_colour(bench: Bench, monkeypatch: pytest.Monkey
             styles = [segment.style for strip in app.screen._compositor.render_strips() for segment in strip]
             shades = {style.color.triplet for style in styles if style is not None and style.color is not None}
             assert any(shade is not None and len(set(shade)) > 1 for shade in shades) is coloured
+
+
+async def test_what_comes_after_the_screens_are_closed_is_no_crash(bench: Bench) -> None:
+    """A timer that draws or looks late, when the app has taken its screens off the stack, does nothing."""
+    app = BenchApp(bench, "runs")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        screen = app.screen
+        assert isinstance(screen, BenchScreen)
+        assert screen.in_front
+        stack = app._screen_stacks[app.current_mode]
+        kept = stack.copy()
+        stack.clear()  # as while it closes
+        screen._compositor_refresh()
+        assert not screen.in_front
+        with pytest.raises(ScreenStackError) as late:
+            app.screen  # noqa: B018  # asked for what it raises
+        app._handle_exception(late.value)
+        stack.extend(kept)
+        assert app._exception is None
+        assert app.is_running

@@ -22,6 +22,7 @@ __all__ = ["trained"]
 
 CHILD = """
 import json, sys
+DIFFERENT = 2
 asked = 0
 def say(**row):
     print(json.dumps(row), flush=True)
@@ -31,12 +32,12 @@ for text in sys.stdin:
         kind = row["kind"]
         say(type="loaded", device="cpu", dtype="float32")
     elif row["op"] == "ask":
-        same = asked > 1
+        same = asked >= DIFFERENT
         asked += 1
         say(type="delta", id=row["id"], text="the same" if same else "said by the " + kind)
         say(type="done", id=row["id"], tokens=2, seconds=0.05, finish="stop")
 """
-"""A child that speaks the real protocol: both models agree on all questions but the first two."""
+"""A child that speaks the real protocol: both models agree on all questions but the first DIFFERENT."""
 
 
 @pytest.fixture
@@ -71,6 +72,8 @@ async def test_votes_are_counted_for_what_was_heard_and_nothing_says_which_is_wh
             await pilot.press("1" if "gguf" in left else "2")
         await until(pilot, "the file better 2, the run better 0")
         assert f"{same} the same word for word" in drawn(app)
+        assert "Press  esc  to go back to the exports" in drawn(app)
+        assert not app.screen.query_one("#compare-sides").display
         await pilot.press("u")
         await until(pilot, "2 of 2 that differ")
         await pilot.press("3")
@@ -80,6 +83,25 @@ async def test_votes_are_counted_for_what_was_heard_and_nothing_says_which_is_wh
 
     stored = json.loads(bench.store.get(f"heard {trained.id}-polite/model-Q8_0.gguf 2"))
     assert stored == {"same": same, "alike": 1, "file_better": 1, "run_better": 0}
+
+
+async def test_answers_that_are_all_the_same_are_said_in_a_sentence(
+    bench: Bench, trained: Run, answering: None, tmp_path: Path
+) -> None:
+    """With nothing to judge the screen says that file and run answer alike, shows no empty panels, and how to leave."""
+    (tmp_path / "child.py").write_text(CHILD.replace("DIFFERENT = 2", "DIFFERENT = 0"))
+    exported(bench, trained)
+    app = BenchApp(bench)
+    async with app.run_test(size=(160, 30)) as pilot:
+        await pilot.press("7")
+        await settle(pilot)
+        await pilot.press("b")
+        await until(pilot, f"model-Q8_0.gguf answers like run {trained.id}: all 3 answers are the same word for word")
+
+        assert "Press  esc  to go back to the exports" in drawn(app)
+        assert not app.screen.query_one("#compare-sides").display
+        await pilot.press("escape")
+        await until(pilot, "by ear")
 
 
 async def test_only_a_verified_file_can_be_compared(bench: Bench, trained: Run) -> None:

@@ -181,6 +181,18 @@ async def test_a_newly_trained_run_is_the_one_exported(bench: Bench, trained: Ru
     assert {run.job.parent for run in launched} == {newer.id}
 
 
+async def test_a_reward_model_is_not_offered(bench: Bench, trained: Run) -> None:
+    """A newer reward model is not among the models, so the newest run that writes answers is under the cursor."""
+    judge = bench.runs.create(make_job(base=trained.job.base, action="reward", name="judge"), {"train.jsonl": []})
+    judge.paths.model.mkdir()
+    FakeWorker(judge).sign_in().leave(Finished(step=5))
+    async with BenchApp(bench, "export").run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+
+        assert f"run {trained.id} needs" in drawn(pilot.app)
+        assert "judge" not in drawn(pilot.app)
+
+
 async def test_nothing_ticked_is_said(bench: Bench, trained: Run) -> None:
     """With nothing ticked the export key is greyed and says why."""
     app = BenchApp(bench)

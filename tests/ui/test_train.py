@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import re
+import threading
 from typing import Any
 
 import pytest
 from textual.pilot import Pilot
 
 from screens.app import BenchApp
+from screens.messages import ProjectChanged
 from screens.train import TrainScreen
 from screens.widgets.form import shown
-from tests.ui.conftest import SIZES, drawn, settle
+from tests.ui.conftest import SIZES, drawn, settle, until
+from workbench import orders
 from workbench.bench import Bench
+from workbench.presets import Preset
+from workbench.runs import Run
 
 
 async def open_form(pilot: Pilot[Any]) -> None:
@@ -84,6 +89,58 @@ async def test_choices_turn_and_are_picked_from_a_list(bench: Bench) -> None:
 
         assert "There are no pairs to train on." in drawn(app)
         assert bench.runs.ids() == []
+
+
+async def test_keys_before_the_form_is_read_wait_for_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Enter, moves and digits typed while the project is still being read act in their order once the form is there."""
+    read, choices = threading.Event(), orders.suggested_preset
+
+    def slow(bench: Bench) -> Preset:
+        read.wait(30)
+        return choices(bench)
+
+    monkeypatch.setattr(orders, "suggested_preset", slow)
+    async with BenchApp(bench).run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await pilot.press("t", "j", "j", "j", "j", "j", "enter", "3", "2", "enter")
+
+        assert "‹ sft ›" not in drawn(pilot.app)
+        read.set()
+        await until(pilot, "* was 16")
+
+
+async def test_s_before_the_form_is_read_starts_once_it_is(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """t and s in one go start what the form suggests."""
+    launched: list[Run] = []
+    monkeypatch.setattr(bench.runs, "launch", launched.append)
+    monkeypatch.setattr(BenchApp, "on_open_run", lambda self, message: None)
+    async with BenchApp(bench).run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await pilot.press("t")
+        pilot.app.simulate_key("s")
+        while not launched:
+            await pilot.pause(0.02)
+
+    assert [run.job.action for run in launched] == ["sft"]
+
+
+async def test_an_editor_stays_open_whatever_is_told_late(bench: Bench) -> None:
+    """Moves and enter that come in one go leave the editor open, and so does a project that changes meanwhile."""
+    async with BenchApp(bench).run_test(size=(80, 24)) as pilot:
+        await open_form(pilot)
+        for key in ("j", "j", "j", "j", "j", "enter"):
+            pilot.app.simulate_key(key)
+        await settle(pilot)
+        await pilot.press("3")
+        pilot.app.post_message(ProjectChanged("a run has ended"))
+        await settle(pilot)
+        await pilot.press("2", "enter")
+        await settle(pilot)
+
+        assert isinstance(pilot.app.screen, TrainScreen)
+        assert "‹" in drawn(pilot.app)
+        assert "* was 16" in drawn(pilot.app)
+        assert " 32 " in drawn(pilot.app)
 
 
 async def test_starting_orders_exactly_what_the_form_says(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,7 +45,7 @@ class Delivery:
     """What is true of every part: run, base, lineage, template hash."""
 
     def begin(self) -> None:
-        """Makes the folder, and removes what a killed export left half done in it."""
+        """Removes what a killed export left half done; a folder that nothing comes to lie in is not left behind."""
         with disk_errors(self.root.parent, f"The folder {self.root.name}"):
             self.root.mkdir(parents=True, exist_ok=True)
         for left in (*self.root.glob(f"*{PARTIAL}"), *self.root.glob(f"*{OLD}")):
@@ -54,6 +54,7 @@ class Delivery:
                 left.rename(final)
             else:
                 remove(left)
+        remove_empty(self.root)
 
     def partial(self, name: str) -> Path:
         """Where `name` is written until it is verified; a leftover of an earlier try is removed."""
@@ -102,6 +103,7 @@ class Delivery:
 
     def write_text(self, name: str, text: str) -> None:
         """Writes a small file so that it is either the old or the new one, whatever happens."""
+        self.root.mkdir(parents=True, exist_ok=True)
         path = self.root / f"{name}{PARTIAL}"
         path.write_text(text, encoding="utf-8")
         sync(path)
@@ -181,13 +183,20 @@ def full_disk(folder: Path, what: str) -> DiskFullError:
 
 @contextlib.contextmanager
 def removed_on_failure(*paths: Path) -> Iterator[None]:
-    """Removes what a failed or stopped export has begun to write."""
+    """Removes what a failed or stopped export has begun to write, and its folder if that held nothing else."""
     try:
         yield
     except BaseException:
         for path in paths:
             remove(path)
+            remove_empty(path.parent)
         raise
+
+
+def remove_empty(folder: Path) -> None:
+    """Removes a folder of ours that holds nothing."""
+    with contextlib.suppress(OSError):  # it holds something, or is not there
+        folder.rmdir()
 
 
 def remove(path: Path) -> None:

@@ -98,6 +98,7 @@ def weigh(job: Task, model: Any, target: Path) -> None:
     job.context.phase("weighing the inputs of each layer")
     encode = job.tokens.tokenizer.encode
     texts = [exchange.prompt + exchange.answer for exchange in job.checker.exchanges]
+    target.parent.mkdir(parents=True, exist_ok=True)
     texts += [ids for text in verify.TEXTS if len(ids := encode(text, add_special_tokens=False).ids) > 1]
     importance.measure(model, job.merged, texts, target, job.context.check_stop)
 

@@ -19,7 +19,7 @@ PANELS = (
     Panel("Reward", ("reward",)),
     Panel("KL from the start, nats an answer", ("kl",)),
     Panel("Answer length, tokens", ("length",)),
-    Panel("Answers that ended by themselves", ("stopped",)),
+    Panel("Answers that end", ("stopped",)),
     Panel("Entropy, nats a token", ("entropy",)),
     Panel("Groups without a difference", ("even_groups",)),
     Panel("Clipped", ("clip_fraction",)),

@@ -13,9 +13,12 @@ normalised, Adam's epsilon 1e-5, the value started from the reward model, the ra
 2. Answers stop where they end instead of being sampled to full length and cut; no token after the end exists.
 3. A mini-batch's loss is the mean over its tokens, whatever the micro-batches that memory allows.
 4. The value's rate is a multiple of the policy's, and their gradients are clipped apart.
-5. The value is a head on the policy's states (as in Ziegler et al. 2019), which starts at zero. Measured on the demo it
-   reaches the same reward at the same KL as an adapter of its own, in half the time. That is still there for the
-   asking, and starts as the reward model where that is on the same base.
+5. The value is a linear head on the policy's states (as in Ziegler et al. 2019), and its loss stops there: through the
+   policy's weights it would move the answers for no reward, which counts as KL. A pass takes half the time of one with
+   a value of its own weights; `value=adapter` is that, and starts as the reward model where that is on the same base.
+6. A value that knows nothing begins at the mean of the first rollout's scores. From zero, the value's clip lets it
+   come nearer by little more than 0.2 a rollout, and until it arrives it foresees less than a constant does
+   (tests/benchmarks/results/ppo_peer.md).
 """
 
 from __future__ import annotations
@@ -236,7 +239,7 @@ METHOD = Method(
         Panel("Objective", ("objective",)),
         Panel("Entropy, nats a token", ("entropy",)),
         Panel("Answer length, tokens", ("length",)),
-        Panel("Answers that ended by themselves", ("stopped",)),
+        Panel("Answers that end", ("stopped",)),
         Panel("Clipped tokens", ("clip_fraction",)),
         Panel("Value loss", ("value_loss",)),
         Panel("Explained variance", ("explained_variance",)),

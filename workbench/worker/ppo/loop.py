@@ -17,11 +17,12 @@ from workbench.worker import attempts, model, saving
 from workbench.worker.arguments import Batch
 from workbench.worker.context import RunContext, StopRequested
 from workbench.worker.decoding import Interrupted, Rule
-from workbench.worker.ppo import advantages, optimiser, passes, roles, rollout
+from workbench.worker.ppo import advantages, optimiser, passes, roles, rollout, worth
 from workbench.worker.ppo.looking import Looker, reward_metrics
-from workbench.worker.ppo.passes import Learner
+from workbench.worker.ppo.passes import Learner, Learnt
 from workbench.worker.ppo.rollout import Asked, Rollout, Writer
 from workbench.worker.ppo.state import Progress, State
+from workbench.worker.ppo.worth import Worth
 from workbench.worker.rewards import Rewards
 from workbench.worker.sampling import batch_size
 
@@ -108,9 +109,8 @@ def _train(whole: Run, saved: int) -> Metrics:
 
 def one_step(whole: Run, *, check_decoding: bool = False) -> Metrics:
     """A rollout, what it is worth, and all passes that learn from it."""
-    settings, state = whole.context.job.settings, whole.state
-    progress, seed = state.progress, int(whole.context.job.seed)
-    step = progress.step + 1
+    settings, state, seed = whole.context.job.settings, whole.state, int(whole.context.job.seed)
+    step = state.progress.step + 1
     began = time.monotonic()
     rolled = whole.writer.rollout(
         whole.asked.of_step(step, whole.answers, seed),
@@ -118,73 +118,60 @@ def one_step(whole: Run, *, check_decoding: bool = False) -> Metrics:
         with_logps=check_decoding,
     )
     written = time.monotonic()
-    raw, apart = whole.rewards.of(rolled.asked.rows, rolled.conversations, rolled.texts)  # (N,)
     plans = whole.learner.plans(rolled, seed, step)
-    _settle_scale(whole, raw)
-    scored = passes.score(state.roles, rolled, plans[0], whole.learner.temperature)
+    found = worth.judge(state, whole.rewards, settings, rolled, plans[0])
     if check_decoding:
-        passes.check_decoding(rolled, scored, DECODING_AGREES[model.working_dtype()])
+        passes.check_decoding(rolled, found.scored, DECODING_AGREES[model.working_dtype()])
     if step == 1:
-        passes.check_reference(scored)
-    kl = advantages.kl_estimate(scored.logps, scored.reference, str(settings["kl_estimator"]))  # (N, R)
-    worth = advantages.token_rewards(_scores(whole, raw, rolled).to(kl.device), kl, scored.mask, progress.beta)
-    gained, returns = advantages.gae(
-        worth, scored.values, scored.mask, float(settings["gamma"]), float(settings["lam"])
-    )
+        passes.check_reference(found.scored)
     judged = time.monotonic()
-    learnt = whole.learner.learn(rolled, scored, advantages.whiten(gained, scored.mask), returns, plans)
+    gains = advantages.whiten(found.advantages, found.scored.mask)
+    learnt = whole.learner.learn(rolled, found.scored, gains, found.returns, plans)
     done = time.monotonic()
-    mean_kl = float((kl * scored.mask).sum(1).mean())  # nats an answer
-    metrics: Metrics = {
-        **reward_metrics(rolled, raw, apart),
-        "kl": mean_kl,
-        "objective": float(worth.sum(1).mean()),
-        "entropy": float(advantages.masked_mean(scored.entropy, scored.mask)),
-        "loss": learnt.policy_loss + whole.learner.value_weight * learnt.value_loss,
-        "policy_loss": learnt.policy_loss,
-        "value_loss": learnt.value_loss,
-        "clip_fraction": learnt.clip_fraction,
-        "explained_variance": advantages.explained_variance(scored.values, returns, scored.mask),
-        "grad_norm": learnt.policy_norm,
-        "value_grad_norm": learnt.value_norm,
-        "beta": progress.beta,
-        "learning_rate": state.optimizer.param_groups[0]["lr"],
-        "rollout_seconds": written - began,
-        "score_seconds": judged - written,
-        "update_seconds": done - judged,
-        "episodes_per_second": whole.answers / (done - began),
-    }
-    progress.step = step
-    progress.broken_steps = progress.broken_steps + 1 if learnt.broken else 0
-    if settings["kl_control"] == "adaptive" and math.isfinite(mean_kl):
-        progress.beta = advantages.next_beta(
-            progress.beta, mean_kl, float(settings["target_kl"]), whole.answers, int(settings["kl_horizon"])
-        )
-    metrics = finite(metrics)
+    metrics = finite(
+        {
+            **_metrics(whole, rolled, found, learnt),
+            "rollout_seconds": written - began,
+            "score_seconds": judged - written,
+            "update_seconds": done - judged,
+            "episodes_per_second": whole.answers / (done - began),
+        }
+    )
+    _count(whole, found.mean_kl, learnt)
     tokens = sum(map(len, rolled.answers))
     whole.context.emit(Step(step=step, metrics=metrics, seconds=done - began, tokens=tokens))
     return metrics
 
 
-def _settle_scale(whole: Run, raw: torch.Tensor) -> None:
-    """Takes the scores into the running mean and spread; at the first step the value head gets that scale too."""
-    progress = whole.state.progress
-    progress.scores.add(raw)
-    head = whole.state.roles.head
-    if progress.step > 0 or not bool(head.weight.any()):
-        return
-    weight = next(t.weight for t in whole.rewards.terms if t.kind == "run" and t.name in whole.rewards.attached)
-    if whole.context.job.settings["scale_rewards"]:
-        roles.scale_head(head, weight, progress.scores.mean, progress.scores.deviation)
-    else:
-        roles.scale_head(head, weight, 0.0, 1.0)
+def _metrics(whole: Run, rolled: Rollout, found: Worth, learnt: Learnt) -> Metrics:
+    """What a step is judged by, but for its seconds."""
+    scored = found.scored
+    return {
+        **reward_metrics(rolled, found.raw, found.apart),
+        "kl": found.mean_kl,
+        "objective": float(found.rewards.sum(1).mean()),
+        "entropy": float(advantages.masked_mean(scored.entropy, scored.mask)),
+        "loss": learnt.policy_loss + whole.learner.value_weight * learnt.value_loss,
+        "policy_loss": learnt.policy_loss,
+        "value_loss": learnt.value_loss,
+        "clip_fraction": learnt.clip_fraction,
+        "explained_variance": advantages.explained_variance(scored.values, found.returns, scored.mask),
+        "grad_norm": learnt.policy_norm,
+        "value_grad_norm": learnt.value_norm,
+        "beta": whole.state.progress.beta,
+        "learning_rate": whole.state.optimizer.param_groups[0]["lr"],
+    }
 
 
-def _scores(whole: Run, raw: torch.Tensor, rolled: Rollout) -> torch.Tensor:
-    """What is learnt from: scores in standard deviations if wished, less a penalty for answers that did not end."""
-    settings = whole.context.job.settings
-    scores = whole.state.progress.scores.normalised(raw) if settings["scale_rewards"] else raw
-    return scores - float(settings["end_penalty"]) * ~torch.tensor(rolled.ended)
+def _count(whole: Run, mean_kl: float, learnt: Learnt) -> None:
+    """Counts the step, and moves beta where it is adaptive."""
+    settings, progress = whole.context.job.settings, whole.state.progress
+    progress.step += 1
+    progress.broken_steps = progress.broken_steps + 1 if learnt.broken else 0
+    if settings["kl_control"] == "adaptive" and math.isfinite(mean_kl):
+        progress.beta = advantages.next_beta(
+            progress.beta, mean_kl, float(settings["target_kl"]), whole.answers, int(settings["kl_horizon"])
+        )
 
 
 def _look(whole: Run) -> None:
@@ -218,13 +205,7 @@ def prepare(context: RunContext, batch: Batch) -> Run:
     settings = context.job.settings
     torch.manual_seed(int(context.job.seed))  # fresh adapters are drawn from it
     start = model.load_start(context.paths, context.job)
-    cast = roles.assemble(start)
-    rewards = Rewards(context, cast.model, start.tokens)
-    if settings["value"] == "adapter" and settings["how"] in ("qlora", "lora"):
-        roles.add_critic(cast, next(iter(rewards.attached.values()), None))
-    cast.model.eval()
-    if settings["gradient_checkpointing"]:
-        cast.inner.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    cast, rewards = _cast(context, start)
     context.phase("preparing the data")
     longest = rollout.room_for_prompts(settings, start.context)
     asked, held_out, watched = (
@@ -241,18 +222,23 @@ def prepare(context: RunContext, batch: Batch) -> Run:
     scaler = torch.amp.GradScaler(cast.device.type, enabled=model.working_dtype() is torch.float16)
     state = State(cast, optimiser.make(cast, settings), scaler, Progress(beta=float(settings["beta"])))
     _announce(context, cast, len(asked), len(held_out), steps)
-    return Run(
-        context,
-        state,
-        rewards,
-        asked,
-        writer,
-        Learner(state, settings, batch, updates),
-        Looker(context, writer, rewards, held_out, watched),
-        saving.Publisher(context, start),
-        answers,
-        steps,
-    )
+    learner = Learner(state, settings, batch, updates)
+    looker = Looker(context, writer, rewards, held_out, watched)
+    publisher = saving.Publisher(context, start)
+    return Run(context, state, rewards, asked, writer, learner, looker, publisher, answers, steps)
+
+
+def _cast(context: RunContext, start: model.Start) -> tuple[roles.Roles, Rewards]:
+    """The roles on the run's starting model, and what answers are worth."""
+    settings = context.job.settings
+    cast = roles.assemble(start)
+    rewards = Rewards(context, cast.model, start.tokens)
+    if settings["value"] == "adapter" and settings["how"] in ("qlora", "lora"):
+        roles.add_critic(cast, next(iter(rewards.attached.values()), None))
+    cast.model.eval()
+    if settings["gradient_checkpointing"]:
+        cast.inner.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    return cast, rewards
 
 
 def _announce(context: RunContext, cast: roles.Roles, asked: int, held_out: int, steps: int) -> None:

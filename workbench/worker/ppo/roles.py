@@ -1,7 +1,7 @@
 """PPO's four roles on one base in memory: each is an adapter, a small head, or the base with an adapter put aside.
 
 Policy: what is trained. Reference: the same weights as they were when the run began. Reward: see `worker.rewards`.
-Value: an adapter with a head of one number, or only such a head on the policy's own hidden states.
+Value: an adapter with a head of one number, or only such a head, which reads the policy's own hidden states.
 """
 
 from __future__ import annotations
@@ -72,9 +72,10 @@ class Roles:
             return self.vocabulary.logps_and_entropy(hidden, rows.targets, temperature)
 
     def values(self, hidden: torch.Tensor) -> torch.Tensor:
-        """What the answers' rest is expected to bring, (M,), of hidden states (M, H)."""
+        """What the answers' rest is expected to bring, (M,), of hidden states (M, H). Only the value's own weights
+        learn from it: through the policy's it would move the answers for no reward."""
         with torch.autocast(self.device.type, enabled=False):
-            return self.head(hidden.float()).squeeze(-1)
+            return self.head((hidden if self.critic else hidden.detach()).float()).squeeze(-1)
 
     @contextlib.contextmanager
     def reference(self) -> Iterator[None]:
@@ -133,6 +134,12 @@ def add_critic(roles: Roles, reward: RewardModel | None) -> None:
         parameter.requires_grad_(name in roles.policy or f".{CRITIC}." in name)
     silence_dropout(roles.model)
     roles.critic = CRITIC
+
+
+def begin_at(head: nn.Linear, mean: float) -> None:
+    """Lets a head of zeros foresee the same of every token."""
+    with torch.no_grad():
+        head.bias.fill_(mean)
 
 
 def scale_head(head: nn.Linear, weight: float, mean: float, deviation: float) -> None:
