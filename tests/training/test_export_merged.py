@@ -179,7 +179,7 @@ def test_an_adapter_that_diverged_is_refused_with_its_tensor(lora_run: RunPaths,
 
     with pytest.raises(ExportError, match=r"layers\.1\.self_attn\.v_proj.*not all finite"):
         exporting.export("merged")
-    assert list((exporting.project / "exports" / "0001-sft").iterdir()) == []
+    assert not (exporting.project / "exports" / "0001-sft").exists()
 
 
 def test_a_damaged_tokenizer_is_a_sentence(lora_run: RunPaths, exporting: Exporting) -> None:

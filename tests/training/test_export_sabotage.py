@@ -157,7 +157,7 @@ def test_a_file_cut_in_half_is_a_sentence(
     with pytest.raises(WorkbenchError, match=rf"llama\.cpp cannot load model-{quants}\.gguf"):
         exporting.export("gguf", quants=quants)
 
-    assert list((exporting.project / "exports" / "0001-sft").iterdir()) == []
+    assert not (exporting.project / "exports" / "0001-sft").exists()
 
 
 def test_a_merge_without_its_adapter_fails_the_export(
