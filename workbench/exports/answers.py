@@ -69,6 +69,8 @@ def whole(folder: Path, device: str, dtype: torch.dtype, *, untied: bool = False
     """The model in a folder, and its memory given back afterwards; `untied`: with a head of its own, to be filled."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    from workbench.worker import threads
+
     quiet()
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
@@ -81,6 +83,7 @@ def whole(folder: Path, device: str, dtype: torch.dtype, *, untied: bool = False
         raise ExportError(
             f"transformers cannot load {folder.name}: {str(error).splitlines()[0]}", "Its files are damaged or unusual."
         ) from None
+    threads.suit(config.get_text_config().hidden_size)
     try:
         yield model.to(device).eval()
     finally:

@@ -32,7 +32,7 @@ from workbench.job import Job
 from workbench.methods.shared import ADAPTERS, SOFT, in_four_bits
 from workbench.paths import RunPaths
 from workbench.tokens import PLAIN_TEMPLATE, ChatTokens
-from workbench.worker import soft_prompt
+from workbench.worker import soft_prompt, threads
 from workbench.worker.bits import Linear4bit
 
 ATTENTION = "sdpa"
@@ -107,6 +107,7 @@ def load_weights(folder: Path, dtype: torch.dtype, *, four_bit: bool = False, sc
             f"The weights in {folder.name} cannot be loaded ({_first_line(error)}).",
             "Download the base again; workbench models says what is wrong with it.",
         ) from error
+    threads.suit(model.config.get_text_config().hidden_size)
     model.config.use_cache = False  # a cache is of no use to training and costs memory
     keep_quantised_layout(model)
     return model
