@@ -15,7 +15,8 @@ from pathlib import Path
 from screens.app import BenchApp
 from workbench.bench import Bench
 
-FOLDER = Path(__file__).resolve().parent / "screenshots"
+ROOT = Path(__file__).resolve().parents[1]
+FOLDER = ROOT / "assets" / "screenshots"
 SETTLE_SECONDS = 1.5
 """Every screen loads in a thread; this is generous on a slow machine and nobody waits for it."""
 
@@ -47,7 +48,7 @@ SCENES = (
     Scene("train", ("1", "t")),
     Scene("train-ppo", ("1", "t", "enter", "/", *"ppo", "enter", "enter"), (120, 40)),
     Scene("export", ("7",), (120, 40)),
-    Scene("compare-runs", ("6", *"jjjmjjjm"), (160, 40)),
+    Scene("compare-runs", ("6", *"jjjmjjjjjm"), (160, 40)),
     Scene("compare", ("7", "tab", "b"), wait=60.0),
     Scene("chat", ("8", "escape", "b", "enter", "i", *ASKED, "enter"), (130, 32), wait=40.0),
     Scene("doctor", ("9",)),
@@ -68,13 +69,19 @@ async def draw(project: Path, scene: Scene) -> None:
         picture = app.export_screenshot(title="workbench")
     bench.close()
     FOLDER.mkdir(exist_ok=True)
-    (FOLDER / f"{scene.name}.svg").write_text(without_fonts(picture) + "\n", encoding="utf-8")
+    (FOLDER / f"{scene.name}.svg").write_text(anonymous(without_fonts(picture)) + "\n", encoding="utf-8")
     print(f"{scene.name}.svg")
 
 
 def without_fonts(picture: str) -> str:
     """The SVG with the reader's own monospaced font instead of one fetched from the network."""
     return re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL).replace("Fira Code", "ui-monospace")
+
+
+def anonymous(picture: str) -> str:
+    """The SVG without the folder that this Python lies in: Doctor names it. Every line keeps its length."""
+    told = sys.executable.removeprefix(f"{ROOT}/")
+    return picture.replace(sys.executable, told + "&#160;" * (len(sys.executable) - len(told)))
 
 
 def main(project: Path, names: list[str]) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from workbench.errors import RunError
+from workbench.hardware import human_bytes
 
 if TYPE_CHECKING:
     from workbench.bench import Bench
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from workbench.live import Follower
     from workbench.runs import Run
 
-FIGURES = ("loss", "completions_per_second")
+FIGURES = ("loss", "completions_per_second", "bytes_per_second")
 """The metric worth a place in one row, the first that the run has."""
 
 
@@ -123,6 +124,8 @@ def stopping_words(run: Run, again: str = "r") -> str:
 def _figure(metrics: Mapping[str, float | None]) -> str:
     for name in FIGURES:
         value = metrics.get(name)
+        if value is not None and name == "bytes_per_second":
+            return f"{human_bytes(round(value))}/s"
         if value is not None:
             return f"{name} {value:.4g}" if name == "loss" else f"{value:.3g} completions/s"
     return ""

@@ -74,7 +74,15 @@ class BenchApp(PersonalApp):
     COMMAND_PALETTE_BINDING = "ctrl+p"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("question_mark,f1", "help", "help", id="app.help", tooltip="Show every key that works here."),
-        Binding("e", "error_details", "details", show=False, id="app.error", tooltip="Show the last error in full."),
+        Binding(  # before a screen's own e: while an error stands in the status row, the row names this key
+            "e",
+            "error_details",
+            "details",
+            show=False,
+            priority=True,
+            id="app.error",
+            tooltip="Show the last error in full.",
+        ),
         Binding(
             "ctrl+q", "quit", "quit", show=False, priority=True, id="app.quit", tooltip="Close the app. Runs go on."
         ),
@@ -89,7 +97,8 @@ class BenchApp(PersonalApp):
     def __init__(self, bench: Bench, start: str = DEFAULT_MODE, *, ascii_only: bool = False) -> None:
         super().__init__(ascii_only=ascii_only)
         self.bench = bench
-        self._start = start
+        self._screen_stacks = {start: []}  # Textual begins with DEFAULT_MODE, which would be drawn only to be left
+        self._current_mode = start
         self.tabs = tuple(Tab(p.mode, self.key_for(f"app.{p.mode}", p.key), p.label) for p in PLACES)
         self.active: ActiveRun | None = None
         self.progress: Progress | None = None
@@ -97,6 +106,7 @@ class BenchApp(PersonalApp):
         self.error: WorkbenchError | None = None
         self._runs = ActiveRuns(bench)
         self._notice_timer: Any = None
+        self._forget_notice: Callable[[], None] = lambda: None
         self.stylesheet = OnceParsed(self.get_css_variables())
 
     @property
@@ -118,8 +128,6 @@ class BenchApp(PersonalApp):
         self.find_next_step()
         self.check_config()
         self.set_interval(LOOK_SECONDS, self.look_at_runs)
-        if self._start != self.DEFAULT_MODE:
-            self.call_after_refresh(self.action_go, self._start)
 
     def _catch_signals(self) -> None:
         """SIGTERM and SIGHUP leave through the front door, so that the terminal is restored."""
@@ -215,10 +223,14 @@ class BenchApp(PersonalApp):
             self.notify_plain(text)
             return
         row = screen.status_row
-        row.notice = text
         if self._notice_timer is not None:
             self._notice_timer.stop()
-        self._notice_timer = self.set_timer(NOTICE_SECONDS, lambda: setattr(row, "notice", ""))
+            self._forget_notice()  # it may stand on another screen, where nothing would take it away
+        row.notice = text
+        if not row.holds(text):
+            self.notify_plain(text)
+        self._forget_notice = lambda: setattr(row, "notice", "")
+        self._notice_timer = self.set_timer(NOTICE_SECONDS, self._forget_notice)
 
     def show_error(self, error: WorkbenchError) -> None:
         """The error in the status row, and as a toast where it does not fit there."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import ClassVar
 
-from textual import on, work
+from textual import events, on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
@@ -25,6 +25,9 @@ from workbench.tags import parse
 
 REDRAW_SECONDS = 0.1
 """A streamed answer is redrawn ten times a second: more cannot be read and costs a slow terminal dearly."""
+
+LINE_BREAK = "⏎"
+"""Stands for a line break in the line to write in, which is one row."""
 
 NO_TAGS = "no tags"
 
@@ -58,12 +61,28 @@ class Waits(Message):
 
 
 class ChatLine(Input):
-    """Where a person writes; enter sends, esc frees the keys."""
+    """Where a person writes; enter sends, esc frees the keys. Line breaks come by pasting, and are seen as a sign."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "submit", "send", id="chat.send", tooltip="Send what you wrote."),
         Binding("escape", "screen.leave", "to the keys", id="chat.keys", tooltip="Leave the line for the other keys."),
     ]
+
+    @property
+    def question(self) -> str:
+        """What was written, its line breaks as such."""
+        return self.value.replace(LINE_BREAK, "\n").strip()
+
+    @question.setter
+    def question(self, question: str) -> None:
+        self.value = question.replace("\n", LINE_BREAK)
+
+    def _on_paste(self, event: events.Paste) -> None:
+        """All lines of what is pasted: the widget's own way drops every line but the first without a word."""
+        event.prevent_default()
+        event.stop()
+        pasted = LINE_BREAK.join(event.text.strip("\r\n").splitlines())
+        self.replace(pasted, *self.selection)
 
 
 class ChatScreen(BenchScreen):
@@ -89,6 +108,7 @@ class ChatScreen(BenchScreen):
         self._talks: list[Talk | None] = [None, None]
         self._manner = Manner()
         self._answering: set[int] = set()
+        self._asked = ""
         self._tags: list[str] = []
 
     def content(self) -> ComposeResult:
@@ -219,13 +239,15 @@ class ChatScreen(BenchScreen):
 
     @on(Input.Submitted, "#chat-line")
     def _send(self, event: Input.Submitted) -> None:
-        question = event.value.strip()
+        question = self.query_one(ChatLine).question
         if not question:
             return
         if self._answering:
             self.notice("An answer is on its way; it can be ended with esc, then x.")
             return
         event.input.clear()
+        self._asked = question
+        self.notice("")  # an error was about the question before
         for side, talk in enumerate(self._talks):
             if talk is not None:
                 self._answering.add(side)
@@ -270,6 +292,9 @@ class ChatScreen(BenchScreen):
         if message.error is not None:
             pane.fail(str(message.error))
             self.show_error(message.error)
+            written = self.query_one(ChatLine)
+            if not message.answer and not written.value:  # it was not asked: nobody should have to write it again
+                written.question = self._asked
         else:
             pane.finish(message.answered)
         self._show_names()

@@ -63,16 +63,31 @@ class KindRow(Static):
     ALLOW_SELECT = False
     _counts: Mapping[str, int] = MappingProxyType({})
 
+    def __init__(self, *, id: str) -> None:
+        super().__init__(id=id)
+        self._current: Kind = KINDS[0]
+        self.auto_links = False  # the terminal's own colours would make it blue on blue
+
     def show(self, current: Kind, counts: Mapping[str, int]) -> None:
         """Marks a kind and says how many there are of each; counts that were known stay until there are newer ones."""
-        self._counts = counts = {**self._counts, **counts}
+        self._current, self._counts = current, {**self._counts, **counts}
+        self._draw()
+
+    def on_resize(self) -> None:
+        self._draw()
+
+    def _draw(self) -> None:
+        """All in a row, or in two: a kind stays beside its count."""
         parts = []
         for kind in KINDS:
-            style = "bold $strong on $cursor-line" if kind == current else "$quiet"
-            count = f" {counts[kind]:,}" if kind in counts else ""
+            style = "bold $strong on $cursor-line" if kind == self._current else "$quiet"
+            count = f" {self._counts[kind]:,}" if kind in self._counts else ""
             part = Content.assemble((f" {kind}", style), (f"{count} ", f"{style}"))
             parts.append(part.stylize(Style.from_meta({"@click": f"screen.show({kind!r})"})))  # our own constant
-        self.update(Content(" ").join(parts))
+        row = Content(" ").join(parts)
+        if 0 < self.size.width < row.cell_length:
+            row = Content("\n").join([Content(" ").join(parts[:2]), Content(" ").join(parts[2:])])
+        self.update(row)
 
 
 class DataScreen(ReadingScreen):
@@ -153,7 +168,13 @@ class DataScreen(ReadingScreen):
         store = self.bench.store
         counts = store.counts()
         rows: Sequence[Record]
-        numbers = {"prompts": counts.prompts, "demonstrations": counts.demonstrations, "held out": counts.held_out}
+        imported = store.imports()
+        numbers = {
+            "prompts": counts.prompts,
+            "demonstrations": counts.demonstrations,
+            "held out": counts.held_out,
+            "imports": len(imported),
+        }
         if kind == "prompts":
             rows = store.prompts("train", search=search, limit=MOST_ROWS)
         elif kind == "held out":
@@ -165,8 +186,6 @@ class DataScreen(ReadingScreen):
             numbers["pairs"] = len(found)
             rows = [pair for pair in reversed(found) if search.lower() in _text(pair.prompt).lower()][:MOST_ROWS]
         else:
-            imported = store.imports()
-            numbers["imports"] = len(imported)
             rows = [report for report in imported if search.lower() in report.path.lower()]
         self.post_message(RowsRead(kind, rows, numbers))
 

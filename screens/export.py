@@ -57,6 +57,8 @@ class ExportsKnown(Message):
     free: int
     working: str = ""
     """The export run that works or waits now."""
+    last: str = ""
+    """The newest export run, whatever became of it."""
 
 
 @dataclass(frozen=True)
@@ -81,13 +83,14 @@ class ExportScreen(BenchScreen):
             "b", "compare", "blind", id="export.compare", tooltip="Hear the file blind beside the run it is made from."
         ),
         Binding("tab", "app.focus_next", "next list", id="export.next", tooltip="Go to the next list."),
-        Binding("r", "watch", "progress", id="export.watch", tooltip="Show the newest export at work."),
+        Binding("r", "watch", "progress", id="export.watch", tooltip="Show the export at work, else the newest."),
     ]
 
     def __init__(self) -> None:
         super().__init__()
         self._wanted: str | None = None
         self._newest: str | None = None
+        self._newest_part: str | None = None
         self._known = ExportsKnown([], {}, {}, [], 0)
         self._ticked = set(USUAL)
 
@@ -145,9 +148,11 @@ class ExportScreen(BenchScreen):
                 refusals[run.id] = f"no GGUF: {base.exportable}" if base.exportable else ""
             except BaseModelError as error:
                 refusals[run.id] = str(error)
-        working = next((run.id for run in self.bench.runs.all("export") if run.status().alive), "")
+        exports = self.bench.runs.all("export")
+        working = next((run.id for run in exports if run.status().alive), "")
+        last = exports[-1].id if exports else ""
         free = disk_free(self.bench.paths.exports)
-        self.post_message(ExportsKnown(runs, found, refusals, parts(self.bench), free, working))
+        self.post_message(ExportsKnown(runs, found, refusals, parts(self.bench), free, working, last))
 
     def on_exports_known(self, message: ExportsKnown) -> None:
         self._known = message
@@ -164,15 +169,25 @@ class ExportScreen(BenchScreen):
         made = self.query_one("#export-parts", Records)
         made.records = message.parts
         made.display = bool(message.parts)
-        at_work = f"run {message.working} is writing and checking, r shows how far it is" if message.working else ""
+        self._show_newest_part(made)
+        at_work = f"run {message.working} is writing and checking: r shows it, x there stops it"
+        at_work = at_work if message.working else ""
         self.query_one("#export-made", Panel).note(at_work if message.parts else "")
         nothing = self.query_one("#export-nothing", Empty)
         nothing.display = not message.parts
         if message.working:
-            nothing.say(f"Run {message.working} is writing and checking.", "r", "to see how far it is")
+            nothing.say(f"Run {message.working} is writing and checking.", "r", "to see how far it is, or to stop it")
         else:
             nothing.say("Nothing exported yet.", *(("x", "to write what is ticked") if message.runs else ()))
         self._show_choices()
+
+    def _show_newest_part(self, made: Records[Part]) -> None:
+        """Puts the cursor on what has just been exported, or has just failed: it is what a person waits for."""
+        newest = made.records[0] if made.records else None
+        name = f"{newest.name} {newest.created}" if newest is not None else ""
+        if self._newest_part not in (None, name) and newest is not None:
+            made.select(newest.name)
+        self._newest_part = name
 
     def choose_source(self, run_id: str | None) -> None:
         """Puts the cursor on a run, now or once the runs are read."""
@@ -247,9 +262,11 @@ class ExportScreen(BenchScreen):
         if action == "chat" and not self._chat_with():
             return "That file cannot be chatted with: choose a verified GGUF file, or a run."
         if action == "compare" and self._comparable() is None:
-            return "Choose a verified GGUF file of a run that is still there: tab goes to the list of exports."
-        if action == "watch" and not self.bench.runs.ids():
-            return "There is no export yet."
+            if not self._known.parts:
+                return "Nothing is exported yet that could be heard beside its run."
+            return "Choose a verified GGUF file whose run is still there; tab goes to it."
+        if action == "watch" and not self._known.last:
+            return "There is no export yet: x starts one."
         return ""
 
     def action_tick(self) -> None:
@@ -307,9 +324,9 @@ class ExportScreen(BenchScreen):
             self.post_message(OpenCompare(part))
 
     def action_watch(self) -> None:
-        exports = self.bench.runs.all("export")
-        if exports:
-            self.post_message(OpenRun(exports[-1].id))
+        shown = self._known.working or self._known.last
+        if shown:
+            self.post_message(OpenRun(shown))
 
 
 @dataclass(frozen=True)

@@ -116,6 +116,14 @@ class ImportScreen(ModalScreen[ImportDone | None]):
             self._tried = []
             self._look(Path(message.value.strip()).expanduser(), None)
 
+    @on(Ask.Closed)
+    def _path_left(self) -> None:
+        """Back to the file that was read; with none the border's `esc back` is meant as it stands."""
+        if self._preview is None:
+            self.action_cancel()
+        else:
+            self._draw()
+
     @work(thread=True, exclusive=True, group="import")
     def _look(self, path: Path, layout: str | None) -> None:
         from workbench import importing
@@ -184,6 +192,7 @@ class ImportScreen(ModalScreen[ImportDone | None]):
 
     def action_path(self) -> None:
         self.query_one(Ask).open(self.query_one(Ask).value)
+        self._hint("enter reads the file · esc back")
 
     def action_scroll(self, lines: int) -> None:
         self.query_one("#import-scroll", VerticalScroll).scroll_relative(y=lines, animate=False)
@@ -210,7 +219,7 @@ class ImportScreen(ModalScreen[ImportDone | None]):
     def on_imported(self, message: Imported) -> None:
         report = message.report
         added = ", ".join(f"{count:,} {what}" for what, count in report.added.items()) or "nothing new"
-        rejected = f"; {len(report.rejected):,} rows rejected, see imports" if report.rejected else ""
+        rejected = f"; {len(report.rejected):,} rejected, see imports" if report.rejected else ""
         kind: Kind = "imports" if report.rejected else "held out" if self._split == "held_out" else "prompts"
         self.dismiss(ImportDone(kind, ProjectChanged(f"{Path(report.path).name}: {added}{rejected}.")))
 

@@ -22,7 +22,7 @@ from screens.sources import makes_rewards, why_no_model
 from screens.widgets.chart import LineChart
 from screens.widgets.facts import Facts
 from screens.widgets.panel import Panel
-from screens.widgets.progress import RunStats, Spoken, Stats
+from screens.widgets.progress import NARROW_COLUMNS, RunStats, Spoken, Stats
 from screens.widgets.run_text import checks, notes, samples
 from workbench.charts import panels
 from workbench.charts.narration import verdicts
@@ -135,7 +135,7 @@ class LiveScreen(BenchScreen):
         self._charts = panels.charts(live, self._panels)
         for chart, data in zip(self.query(LineChart), self._charts, strict=False):
             if chart.display:
-                chart.show(data.lines, title=data.title)
+                chart.show(data.lines, title=data.title, place=self._place())
         self.query_one(".live-notes-text", Static).update(notes(follower))
         for watched in self.query(Facts):
             watched.columns = WORTH_COLUMNS if any(event.rewards for event in live.watched[-1:]) else STEP_COLUMNS
@@ -145,6 +145,11 @@ class LiveScreen(BenchScreen):
         if run.job.kind == "export":
             self.query_one("#live-text-body", Static).update(checks(live))
         self.refresh_bindings()
+
+    def _place(self) -> str:
+        """Which chart of how many it is, in the frame of one alone where the row of figures has no room for it."""
+        count = len(self._panels)
+        return f"{self._current + 1} of {count}" if count > 1 and self.size.width < NARROW_COLUMNS else ""
 
     def _show_charts(self) -> None:
         """Six charts in a grid where there is room, else one at a time."""
@@ -183,7 +188,7 @@ class LiveScreen(BenchScreen):
                 return
             with self.run.paths.log.open("rb") as file:
                 file.seek(max(0, size - LOG_BYTES))
-                text = file.read(LOG_BYTES).decode("utf-8", "replace")
+                text = _overwritten(file.read(LOG_BYTES).decode("utf-8", "replace"))
         except OSError:
             size, text = 0, "There is no log yet."
         self._log_size = size
@@ -280,3 +285,8 @@ class LiveScreen(BenchScreen):
         if action == "resume" and (status.alive or status.state == "finished"):
             return "It is running." if status.alive else "It has finished: there is nothing left to do."
         return why_no_model(self.run, action)
+
+
+def _overwritten(text: str) -> str:
+    """The text as a terminal ends up showing it: what follows a carriage return writes over what came before it."""
+    return "\n".join(row.rstrip("\r").rpartition("\r")[2] for row in text.split("\n"))

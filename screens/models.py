@@ -250,6 +250,8 @@ def about(model: Model) -> list[Fact]:
         facts.append(("", Content.assemble(("● ", "$accent"), ("the project's base", "bold"))))
     if model.estimate is not None:
         facts.append((f"SFT, {model.preset}", plain(model.estimate.sentence)))
+    if base.usable:  # before its shape: whether it can be exported has to be seen before it is trained
+        facts.append(("GGUF export", plain(outlook(base))))
     return facts + [(name, plain(value)) for name, value in _facts(base) if value]
 
 
@@ -268,7 +270,6 @@ def _facts(base: Base) -> list[tuple[str, str]]:
         ("context", f"{base.context:,} tokens" if base.context else ""),
         ("template", marks if base.has_template else "none: it was not made for conversations"),
         ("licence", base.licence or "not stated"),
-        ("GGUF export", outlook(base) if base.usable else ""),
         ("safety", "safetensors only; no code of the model's own is run" if base.usable else ""),
         ("where", "comes with the workbench" if base.spec == BUNDLED else _short(base.path)),
     ]

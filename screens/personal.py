@@ -56,6 +56,13 @@ class PersonalApp(App[int]):
             return {}  # they name them themselves
         return theme.extra_names(self.current_theme.to_color_system().generate())
 
+    def get_css_variables(self) -> dict[str, str]:
+        """The theme's colours; those of a theme that is not ours made readable."""
+        variables = super().get_css_variables()
+        if self.current_theme not in theme.THEMES:
+            variables = self.theme_variables = theme.legible(variables)
+        return variables
+
     def remember_theme(self) -> None:
         """From here on a theme chosen is the theme of the next start."""
         self.theme_changed_signal.subscribe(self, lambda chosen: preferences.put("theme", chosen.name))

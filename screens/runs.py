@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from screens.widgets.records import Cell, Column, Records
 from screens.widgets.run_details import comparison, details
 from screens.widgets.status import duration
 from workbench.charts.ticks import number
-from workbench.runs.lineage import tree
+from workbench.runs.lineage import descendants, tree
 from workbench.runs.table import RunRow, RunTable
 
 REFRESH_SECONDS = 2.0
@@ -47,6 +48,11 @@ COLUMNS = (
     Column("age", 7, "right", from_width=70),
 )
 
+
+TREE_COLUMNS = tuple(
+    dataclasses.replace(column, from_width=100) if column.label == "from" else column for column in COLUMNS
+)
+"""In the tree the branches say where a run comes from."""
 
 OPEN = ("open", "Show the run: charts, log, samples.")
 
@@ -98,7 +104,7 @@ class RunsScreen(ReadingScreen):
         with Horizontal():
             empty = Empty("No runs yet.", "n", "to train the first one")
             yield Filtered(rows, empty=empty, matches=lambda row: row.text)
-            with Panel(title=" about ", id="runs-about"), VerticalScroll(can_focus=False, id="runs-scroll"):
+            with Panel(title="about", id="runs-about"), VerticalScroll(can_focus=False, id="runs-scroll"):
                 yield Static(id="runs-details")
 
     def on_mount(self) -> None:
@@ -148,6 +154,7 @@ class RunsScreen(ReadingScreen):
 
     def action_tree(self) -> None:
         self._branches = {} if self._branches is None else None
+        self.query_one(Records).columns = COLUMNS if self._branches is None else TREE_COLUMNS
         self._rows = self._ordered(self._rows)
         self.query_one(Filtered).show(self._rows)
 
@@ -168,7 +175,7 @@ class RunsScreen(ReadingScreen):
             Content.styled("◆" if row.id in self._marked else " ", "$accent"),
             Content.styled(row.id, "$strong"),
             Content.styled(f"{status.glyph} {status.state}", style),
-            Content.styled((self._branches or {}).get(row.id, ""), "$rule") + line(row.does),
+            Content.styled((self._branches or {}).get(row.id, ""), "$quiet") + line(row.does),
             line(source, "$quiet"),
             steps,
             Content.styled(_loss(row), "$strong"),
@@ -247,6 +254,13 @@ class RunsScreen(ReadingScreen):
             self._marked = [*self._marked[-1:], self.row.id]
         self.query_one(Filtered).show(self._rows)
         self._show_details()
+        if len(self._marked) == 2:
+            beside = self.has_class("-wide")
+            self.set_class(not beside or self.has_class("-about"), "-about")
+            back = "m takes a mark back" if beside else "esc goes back to the list"
+            self.notice(f"Runs {' and '.join(self._marked)} side by side; {back}.")
+        elif self._marked:
+            self.notice(f"Run {self._marked[0]} is marked; m on another one compares the two.")
 
     def action_about(self) -> None:
         """On a narrow screen the list and what a run is about take turns."""
@@ -301,10 +315,27 @@ class RunsScreen(ReadingScreen):
             return f"Run {row.id} is running." if row.status.alive else f"Run {row.id} has finished."
         if action == "delete" and row.status.alive:
             return f"Run {row.id} is running: stop it first."
+        if action == "delete" and (children := descendants(row.id, (other.job for other in self._rows))):
+            return f"Delete {_some(children)} first: {'they' if len(children) > 1 else 'it'} came from run {row.id}."
         return why_no_model(row.run, action)
 
 
+_HELD = {"train": "its order and data, events, log, checkpoints and model"}
+_KEPT = {
+    "train": "What its model wrote, your votes and its exports stay",
+    "sample": "The completions it sampled stay",
+    "score": "The scores it gave stay",
+    "export": "The files it wrote stay",
+}
+"""What of a run outlives its folder, by its kind."""
+
 _OF_A_RUN = frozenset({"stop", "resume", "sample", "export", "chat", "mark", "delete", "about"})
+
+
+def _some(runs: Sequence[str], most: int = 3) -> str:
+    """The first few of many."""
+    shown = sorted(runs)[:most]
+    return ", ".join(shown) + (f" and {len(runs) - most} more" if len(runs) > most else "")
 
 
 def _loss(row: RunRow) -> str:
@@ -318,8 +349,8 @@ def _question(row: RunRow) -> Content:
     size = sum(file.stat().st_size for file in row.run.paths.root.rglob("*") if file.is_file())
     return Content.assemble(
         (f"Delete run {row.id} for good?\n\n", "bold $error"),
-        f"Its folder holds {size / 2**20:,.1f} MB: events, log, checkpoints and model.\n"
-        "Completions it sampled stay in the project.\n\n",
+        f"Its folder holds {size / 2**20:,.1f} MB: {_HELD.get(row.job.kind, 'its order, events and log')}.\n"
+        f"{_KEPT[row.job.kind]} in the project.\n\n",
         ("y", "bold $accent"),
         " deletes it   ",
         ("esc", "bold $accent"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import on, work
@@ -39,6 +39,8 @@ class Choices:
     fields: tuple[Field, ...]
     prompts: dict[str, int]
     newest: Run | None
+    tags: tuple[str, ...] = ()
+    """What answers can be asked to be like: quality=high."""
 
 
 @dataclass
@@ -109,7 +111,8 @@ class SampleScreen(BenchScreen):
         runs = self.bench.runs.all("sample")
         newest = runs[-1] if runs else None
         fields = samplers.get("transformers").fields
-        self.post_message(ChoicesKnown(Choices(sources(self.bench), fields, prompts, newest)))
+        tags = tuple(f"{name}={value}" for name, values in store.tag_values().items() for value in values)
+        self.post_message(ChoicesKnown(Choices(sources(self.bench), fields, prompts, newest, tags)))
 
     def on_choices_known(self, message: ChoicesKnown) -> None:
         self._choices = message.choices
@@ -158,7 +161,11 @@ class SampleScreen(BenchScreen):
             return
         fields = self._fields(self._choices)
         usual, values = self._values(fields)
-        rows: list[FormRow] = rows_of(fields, values, usual, advanced=self._advanced)
+        tags = (("", "as the prompts stand"), *((tag, "") for tag in self._choices.tags)) if self._choices.tags else ()
+        rows: list[FormRow] = [
+            replace(row, offers=tags) if row.name == "tags" else row
+            for row in rows_of(fields, values, usual, advanced=self._advanced)
+        ]
         self.query_one(FieldForm).show(rows)
         self.query_one("#form-rows", Panel).note(f"{self._total(values):,} completions")
         self.refresh_bindings()

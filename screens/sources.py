@@ -45,11 +45,12 @@ def _step(name: str) -> int:
     return int(number) if number.isdigit() else -1
 
 
-def rewards(bench: Bench) -> list[str]:
-    """What a reward can be made of: reward models from the newest, then the rules."""
+def rewards(bench: Bench) -> dict[str, str]:
+    """What a reward can be made of, and what each is: reward models from the newest, then the rules."""
     from workbench.judges.rules import RULES
 
-    return [*(f"run:{run.id}" for run in reward_models(bench)), *(f"rule:{name}" for name in RULES)]
+    judges = {f"run:{run.id}": f"reward model {run.job.name}".rstrip() for run in reward_models(bench)}
+    return judges | {f"rule:{rule.name}": rule.help for rule in RULES.values()}
 
 
 def reward_models(bench: Bench) -> list[Run]:

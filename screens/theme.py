@@ -1,12 +1,24 @@
 """Themes: a calm dark one of our own, its light sister, and one that takes the terminal's own colours.
 
 Accents are Okabe and Ito's blue and orange, which people with any kind of colour vision tell apart; a state is always
-a word or a glyph as well.
+a word or a glyph as well. Text is legible in every theme: WCAG's contrast of 4.5 with all that it may lie on.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from textual.color import BLACK, WHITE, Color, ColorParseError
 from textual.theme import BUILTIN_THEMES, Theme
+
+LEAST_CONTRAST = 4.5
+"""What WCAG asks for of text."""
+
+GROUNDS = ("background", "surface", "panel", "cursor-line", "cursor-line-blurred")
+"""What text lies on."""
+
+WRITTEN = ("primary", "accent", "success", "error", "quiet", "strong", "foreground")
+"""What text is written in."""
 
 DARK = Theme(
     name="workbench-dark",
@@ -14,7 +26,7 @@ DARK = Theme(
     secondary="#7d9fc0",
     accent="#e69f00",
     warning="#e69f00",
-    error="#e8743b",
+    error="#ec8049",
     success="#3dbb94",
     foreground="#cdd5df",
     background="#11151b",
@@ -23,7 +35,7 @@ DARK = Theme(
     dark=True,
     variables={
         "rule": "#2b3440",
-        "quiet": "#7f8b9a",
+        "quiet": "#909bab",
         "strong": "#eef2f7",
         "cursor-line": "#223246",
         "cursor-line-blurred": "#1b222c",
@@ -46,8 +58,8 @@ LIGHT = Theme(
     name="workbench-light",
     primary="#0069a8",
     secondary="#4d6f8f",
-    accent="#a85f00",
-    warning="#a85f00",
+    accent="#945300",
+    warning="#945300",
     error="#b33f00",
     success="#00714f",
     foreground="#28313b",
@@ -57,13 +69,13 @@ LIGHT = Theme(
     dark=False,
     variables={
         "rule": "#cbd3db",
-        "quiet": "#5f6b78",
+        "quiet": "#5a6673",
         "strong": "#0d1319",
         "cursor-line": "#d3e6f4",
         "cursor-line-blurred": "#e8edf1",
         "border": "#cbd3db",
         "border-blurred": "#cbd3db",
-        "input-cursor-background": "#a85f00",
+        "input-cursor-background": "#945300",
         "input-cursor-foreground": "#fbfcfd",
         "input-selection-background": "#0069a8 25%",
         "scrollbar": "#cbd3db",
@@ -101,7 +113,7 @@ def _terminal() -> Theme:
             "quiet": "ansi_bright_black",
             "strong": "ansi_default",
             "cursor-line": "ansi_blue",
-            "cursor-line-blurred": "ansi_bright_black",
+            "cursor-line-blurred": "ansi_default",  # a state's colour on grey is unreadable in most palettes
             "border": "ansi_bright_black",
             "border-blurred": "ansi_bright_black",
         },
@@ -113,10 +125,60 @@ THEMES = (DARK, LIGHT, _terminal())
 
 def extra_names(generated: dict[str, str]) -> dict[str, str]:
     """Our own colour names for a theme that lacks them, so that any of Textual's themes can be chosen."""
-    return {
+    names = {
         "rule": generated["panel-lighten-2"],
         "quiet": generated["text-muted"],
         "strong": generated["foreground"],
         "cursor-line": generated["primary-muted"],
         "cursor-line-blurred": generated["panel"],
     }
+    colours = _parsed(generated)
+    if not {"background", "foreground", "primary"} <= colours.keys():
+        return names  # the terminal's own colours: nobody knows how they look
+    ground, ink = colours["background"], colours["foreground"]
+    return names | {
+        "rule": ground.blend(ink, 0.3).hex,
+        "quiet": ground.blend(ink, 0.7).hex,
+        "cursor-line": ground.blend(colours["primary"], 0.15).hex,
+    }
+
+
+def legible(variables: dict[str, str]) -> dict[str, str]:
+    """The same colours, those of text moved towards black or white until they can be read on all that they lie on."""
+    colours = _parsed(variables)
+    grounds = [colours[name] for name in GROUNDS if name in colours]
+    if len(grounds) < len(GROUNDS):
+        return variables
+    ends = sorted((BLACK, WHITE), key=lambda end: min(contrast(end, ground) for ground in grounds))
+    moved = {name: _readable(colours[name], grounds, ends[-1]).hex for name in WRITTEN if name in colours}
+    return {**variables, **moved}
+
+
+def _readable(colour: Color, grounds: Sequence[Color], end: Color) -> Color:
+    """The colour nearest to this one on its way to `end` that can be read on all the grounds."""
+    steps = (colour.blend(end, step / 20) for step in range(20))
+    return next((c for c in steps if min(contrast(c, ground) for ground in grounds) >= LEAST_CONTRAST), end)
+
+
+def contrast(one: Color, other: Color) -> float:
+    """WCAG 2's contrast ratio, from 1 to 21."""
+    dark, light = sorted((_luminance(one), _luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def _luminance(colour: Color) -> float:
+    linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in colour.normalized]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def _parsed(variables: dict[str, str]) -> dict[str, Color]:
+    """The opaque colours of ours among them; a terminal's own and `auto` have no value here."""
+    found = {}
+    for name in (*GROUNDS, *WRITTEN):
+        try:
+            colour = Color.parse(variables.get(name, ""))
+        except ColorParseError:
+            continue
+        if colour.ansi is None and not colour.auto and colour.a == 1:
+            found[name] = colour
+    return found

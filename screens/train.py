@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import events, on, work
 from textual.app import ComposeResult
@@ -18,7 +18,7 @@ from screens.machine import bytes_in_words
 from screens.messages import OpenRun, RunLaunched
 from screens.safe import line, plain
 from screens.sources import Source, rewards, sources
-from screens.widgets.form import FieldForm, rows_of
+from screens.widgets.form import FieldForm, FormRow, rows_of
 from screens.widgets.panel import Panel
 from workbench.errors import WorkbenchError
 from workbench.fields import Field, Value
@@ -48,8 +48,10 @@ class Choices:
     sources: list[Source]
     rows: dict[Needs, int] = field(default_factory=dict)
     """How many rows each kind of data has."""
-    rewards: tuple[str, ...] = ()
-    """What a reward can be made of here, by the names that its line takes."""
+    rewards: tuple[tuple[str, str], ...] = ()
+    """What a reward can be made of here, by the names that its line takes, and what each is."""
+    tags: tuple[tuple[str, str], ...] = ()
+    """The tags that demonstrations have, with their values."""
 
 
 @dataclass
@@ -104,6 +106,7 @@ class TrainScreen(BenchScreen):
         self._choices: Choices | None = None
         self._what: dict[str, Value] = {}
         self._changes: dict[str, Value] = dict(changes or {})
+        self._source_chosen = False
         self._advanced = False
         self._starting = False
         self._typed_ahead: list[events.Key] = []
@@ -130,7 +133,8 @@ class TrainScreen(BenchScreen):
             orders.suggested_preset(self.bench).name,
             sources(self.bench),
             rows.counts(self.bench),
-            tuple(rewards(self.bench)),
+            tuple(rewards(self.bench).items()),
+            tuple((name, ", ".join(values)) for name, values in self.bench.store.tag_values().items()),
         )
         self.post_message(TrainChoicesKnown(choices))
 
@@ -167,10 +171,15 @@ class TrainScreen(BenchScreen):
         method = self._method or next(
             (m.name for m in choices.methods if choices.rows[m.needs] and self._due(m)), "sft"
         )
-        newest = next((source.label for source in choices.sources if source.run is not None), choices.sources[0].label)
-        asked = next((s.label for s in choices.sources if self._start_from and s.run == self._start_from), "")
-        source = asked or (choices.sources[0].label if method == "sft" else newest)
+        source = self._suggested_source(choices, method)
         return {"method": method, "preset": choices.suggested, "source": source, "name": ""}
+
+    def _suggested_source(self, choices: Choices, method: str) -> str:
+        """What was asked for, else the base for what is meant for it, else the newest run."""
+        base, *runs = [source.label for source in choices.sources]
+        asked = next((s.label for s in choices.sources if self._start_from and s.run == self._start_from), "")
+        from_base = next(m.from_base for m in choices.methods if m.name == method)
+        return asked or (base if from_base or not runs else runs[0])
 
     def _due(self, method: Method) -> bool:
         step = self.bench_app.next_step
@@ -215,7 +224,8 @@ class TrainScreen(BenchScreen):
         values = self._settings(choices)
         what = self._what_fields(choices)
         rows = rows_of(what, self._what, self._what, advanced=True)
-        rows += rows_of(_with_rewards(method.all_fields, choices.rewards), values, usual, advanced=self._advanced)
+        fields = sorted(method.all_fields, key=lambda field: field.group != method.name)  # its own settings first
+        rows += _with_offers(rows_of(fields, values, usual, advanced=self._advanced), choices)
         form = self.query_one(FieldForm)
         form.about = {
             "method": {m.name: m.label for m in choices.methods},
@@ -271,6 +281,9 @@ class TrainScreen(BenchScreen):
     def _change(self, message: FieldForm.Changed) -> None:
         if message.name in WHAT:
             self._what[message.name] = message.value
+            self._source_chosen |= message.name == "source"
+            if message.name == "method" and self._choices is not None and not self._source_chosen:
+                self._what["source"] = self._suggested_source(self._choices, str(message.value))
         else:
             self._changes[message.name] = message.value
         self._draw()
@@ -327,15 +340,19 @@ class TrainScreen(BenchScreen):
         self.post_message(RunOrdered(run))
 
     def on_run_ordered(self, message: RunOrdered) -> None:
+        self.bench_app.error = None  # why it did not start before
         self.post_message(RunLaunched(message.run.id))
         self.dismiss()
         self.app.post_message(OpenRun(message.run.id))
 
 
-def _with_rewards(fields: tuple[Field, ...], rewards: tuple[str, ...]) -> tuple[Field, ...]:
-    """The fields; a reward's help names what this project has to reward with."""
-    here = f"Here: {', '.join(rewards)}."
-    return tuple(replace(f, help=f"{f.help}\n{here}") if f.name == "reward" else f for f in fields)
+def _with_offers(rows: list[FormRow], choices: Choices) -> list[FormRow]:
+    """The rows; rewards and tags can be picked from what there is, and a reward is read while it is written."""
+    from workbench.rewards import parse
+
+    tags = (("", "every demonstration alike"), *choices.tags) if choices.tags else ()
+    more: dict[str, dict[str, Any]] = {"reward": {"offers": choices.rewards, "check": parse}, "tags": {"offers": tags}}
+    return [replace(row, **more.get(row.name, {})) for row in rows]
 
 
 def fit_text(estimate: Estimate | None, error: str, trained: str = "") -> Content:

@@ -16,7 +16,7 @@ from workbench import cli
 from workbench.paths import PACKAGE_ROOT
 
 COMMANDS = (
-    "open new models import train sample rank pairs runs watch stop resume export chat doctor demo".split()  # noqa: SIM905  # a sentence of words reads better than a list
+    "open new models import train sample rank judge pairs runs watch stop resume export chat doctor demo".split()  # noqa: SIM905  # a sentence of words reads better than a list
 )
 
 
@@ -52,6 +52,14 @@ def test_every_command_explains_itself(capsys, command):
     assert code == 0
     assert f"Usage: workbench {command}" in out
     assert "workbench " in out.partition("Example")[2]
+
+
+@pytest.mark.parametrize(("command", "words"), [("train", ("sft", "rule:brevity")), ("import", ("unpaired", "alpaca"))])
+def test_help_lists_the_words_that_a_command_takes(capsys, command, words):
+    """Methods, rules and layouts come from their folders."""
+    _, out, _ = asked(capsys, command, "--help")
+
+    assert [word for word in words if f"\n  {word} " not in out] == []
 
 
 def test_help_names_every_command_and_exit_code(capsys):
@@ -125,6 +133,47 @@ def test_usage_errors_with_json_are_documents(capsys):
     code, error = error_of(capsys, "watch")
 
     assert (code, error["kind"]) == (2, "UsageError")
+    assert error["hint"] == "See: workbench watch --help"
+
+
+def test_an_interrupted_command_leaves_a_document_too(capsys, monkeypatch):
+    """Ctrl-C with --json: exit code 130, and what reads the document finds one."""
+
+    def interrupt(place: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("shutil.disk_usage", interrupt)
+    code, error = error_of(capsys, "doctor")
+
+    assert (code, error["kind"]) == (130, "Interrupted")
+
+
+# -- where the output goes
+
+
+def in_a_shell(line: str) -> subprocess.CompletedProcess[str]:
+    """Runs `line` in a shell, in which $W is the command."""
+    script = f'W="{sys.executable} -m workbench.cli"; {line}'
+    return subprocess.run(["bash", "-c", script], capture_output=True, text=True, cwd=PACKAGE_ROOT, check=False)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
+@pytest.mark.parametrize("form", ["", "--json"])
+def test_a_result_that_cannot_be_written_is_a_sentence(project, form):
+    """`workbench runs > FILE` on a full disk: exit code 7 and words on stderr, never success and no traceback."""
+    done = in_a_shell(f'$W -C "{project}" runs {form} > /dev/full')
+
+    assert (done.returncode, done.stdout) == (7, "")
+    assert done.stderr.startswith("Error: The result could not be written to stdout (No space left on device).\n")
+
+
+def test_a_closed_stream_swallows_what_it_is_told(project):
+    """`>&-` and `2>&-` as a cron job may have them: the command works, and the other stream is as always."""
+    without_out = in_a_shell(f'$W -C "{project}" runs >&-')
+    without_err = in_a_shell(f'$W -C "{project}" watch 3 --json 2>&- <&-')
+
+    assert (without_out.returncode, without_out.stderr) == (0, "")
+    assert (without_err.returncode, json.loads(without_err.stdout)["error"]["kind"]) == (5, "RunError")
 
 
 # -- projects
@@ -144,7 +193,17 @@ def test_a_folder_that_is_no_project_is_refused(capsys, tmp_path):
     code, error = error_of(capsys, "-C", tmp_path, "runs")
 
     assert (code, error["kind"]) == (3, "ProjectError")
-    assert error["hint"]
+    assert "workbench new" in error["hint"]
+
+
+def test_the_hint_never_makes_a_project_of_what_is_there(capsys, tmp_path):
+    """`new` would refuse a file and a folder in use, so the hint does not name them; a free name it does."""
+    (tmp_path / "notes.txt").write_text("mine")
+    hints = [error_of(capsys, "-C", place, "runs")[1]["hint"] for place in (tmp_path, tmp_path / "notes.txt")]
+    free = error_of(capsys, "-C", tmp_path / "a project", "runs")[1]["hint"]
+
+    assert [str(tmp_path) in hint for hint in hints] == [False, False]
+    assert f"workbench new '{tmp_path}/a project'" in free
 
 
 def test_the_project_is_found_from_a_folder_inside_it(capsys, project, monkeypatch):

@@ -48,9 +48,31 @@ def test_a_broken_line_is_named(capsys, project, tmp_path):
     """A file with a broken line says which; the good rows are counted."""
     file = tmp_path / "rows.jsonl"
     file.write_text('{"prompt": "Hi?", "completion": "Hello."}\n{"prompt": "Bye?", "compl\n')
-    _, out, err = asked(capsys, "-C", project, "import", file)
+    _, _, err = asked(capsys, "-C", project, "import", file)
 
-    assert "line 2" in out + err
+    assert "left out, rows.jsonl, line 2: " in err
+
+
+def test_a_prompt_that_trains_is_not_held_out_silently(capsys, project, tmp_path):
+    """Of two rows to hold out one is trained on already: the command says that it stays so. One prompt is no plural."""
+    for name, words in (("train", ["Hi"]), ("held", ["Hi", "Bye"])):
+        rows = ({"question": word, "answer": "So."} for word in words)
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked(capsys, "-C", project, "import", tmp_path / "train.jsonl")
+    code, out, err = asked(capsys, "-C", project, "import", tmp_path / "held.jsonl", "--held-out")
+    again, error = error_of(capsys, "-C", project, "import", tmp_path / "held.jsonl")
+
+    assert (code, "2 rows, 1 prompt," in out) == (0, True)
+    assert "1 row gave no new prompt: one that trains already goes on training." in err
+    assert (again, error["kind"]) == (2, "InputError")
+
+
+def test_rows_of_no_known_layout_are_named_with_their_file(capsys, project, tmp_path):
+    """The refusal says which file it is, so that it can be read in the log of a loop over many."""
+    (tmp_path / "odd.jsonl").write_text('{"colour": "red"}\n')
+    code, error = error_of(capsys, "-C", project, "import", tmp_path / "odd.jsonl")
+
+    assert (code, error["message"]) == (2, "odd.jsonl: No known layout fits. Its rows have: 'colour'.")
 
 
 @pytest.mark.parametrize("name", ["missing.jsonl", "picture.jsonl"])
@@ -83,6 +105,35 @@ def test_pairs_are_trls_rows(capsys, project, tmp_path):
     assert "\x1b" not in lines + document
 
 
+@pytest.mark.parametrize(
+    ("arguments", "name", "value"),
+    [
+        (["train", "dpo", "--preset", "cpu"], "beta", 0.1),
+        (["sample"], "top_p", 1.0),
+        (["judge", "last"], "margin", 0.0),
+    ],
+)
+def test_the_settings_of_a_command_can_be_looked_up(capsys, project, arguments, name, value):
+    """`--set list` tells each setting with its value, its bounds and its help, and makes no run."""
+    _, out, _ = asked(capsys, "-C", project, *arguments, "--set", "list")
+    code, document, _ = asked(capsys, "-C", project, *arguments, "--set", "list", "--json")
+    found = {row["name"]: row for row in json.loads(document)["settings"]}
+
+    assert f"{name} = {value:g}   (a number from " in out
+    assert (code, found[name]["value"], found[name]["help"] in out) == (0, value, True)
+    assert not list((project / "runs").iterdir())
+
+
+def test_pairs_of_a_judge_who_is_not_there_name_those_who_are(capsys, project, tmp_path):
+    """A mistyped judge is told from a project without rankings."""
+    file = tmp_path / "pairs.jsonl"
+    file.write_text('{"prompt": "Hi?", "chosen": "Hello.", "rejected": "Go."}\n')
+    asked(capsys, "-C", project, "import", file)
+    code, error = error_of(capsys, "-C", project, "pairs", "--judge", "persn")
+
+    assert (code, error["hint"]) == (2, "Judges here: import 1.")
+
+
 def test_pairs_into_a_missing_folder_is_a_sentence(capsys, project, tmp_path):
     """A place that cannot be written is named, with exit code 2."""
     file = tmp_path / "prefs.jsonl"
@@ -94,15 +145,15 @@ def test_pairs_into_a_missing_folder_is_a_sentence(capsys, project, tmp_path):
 
 
 def test_a_reader_that_leaves_early_is_no_error(capsys, project, tmp_path):
-    """`workbench pairs | head -1` ends quietly."""
+    """`workbench pairs | head -1` ends quietly, with exit code 0: 1 would be a fault of the workbench."""
     file = tmp_path / "prefs.jsonl"
     rows = [{"prompt": f"Hi {n}?", "chosen": "Hello. " * 100, "rejected": "What?"} for n in range(400)]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     asked(capsys, "-C", project, "import", file)
-    command = f'"{sys.executable}" -m workbench.cli -C "{project}" pairs | head -1'
+    command = f'set -o pipefail; "{sys.executable}" -m workbench.cli -C "{project}" pairs | head -1'
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=PACKAGE_ROOT, check=False)
 
-    assert (done.stdout.count("\n"), done.stderr) == (1, "")
+    assert (done.returncode, done.stdout.count("\n"), done.stderr) == (0, 1, "")
 
 
 # -- orders that cannot be carried out
@@ -121,6 +172,8 @@ def test_a_reader_that_leaves_early_is_no_error(capsys, project, tmp_path):
         (["train", "sft", "--from", "last"], 5, "Nothing has been trained"),
         (["sample"], 2, "no prompts"),
         (["pairs"], 2, "no preference pairs"),
+        (["judge", "3", "--queue", "--detach"], 2, "--queue does not go with --detach"),
+        (["export", "3", "--to", "gguf", "--quant", "Q8_0", "--quant", "list"], 5, "no runs"),
         (["watch", "3"], 5, "no runs"),
         (["stop", "3"], 5, "no runs"),
         (["resume", "last"], 5, "no runs"),

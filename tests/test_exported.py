@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from workbench import exported
-from workbench.commands.exporting import show_checks
+from workbench.commands.checks import show_checks
 from workbench.events import Exported, Metrics, Verified
-from workbench.exports import plan
+from workbench.exports import card, plan
 from workbench.exports.folder import Delivery
+from workbench.exports.source import Source
 from workbench.live import Live
 from workbench.output import Output
 
@@ -79,3 +80,16 @@ def test_the_command_s_table_holds_each_figure_beside_its_mark(capsys: pytest.Ca
     assert re.split(" {2,}", row) == [
         "Q8_0", "3.6 MB", "✗ failed", "99.87% ≥ 99.0%", "2.0e-04 ≤ 0.01", "100% ≥ 80%", "57 of 58", "/x/Q8_0.gguf",
     ]  # fmt: skip
+
+
+def test_toss_ups_stand_beside_the_tokens_that_are_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    """96 % pass a mark of 99 % where the rest are toss-ups: both are told, so that the line is true."""
+    answers: Metrics = {"greedy_agreement": 0.96, "positions": 200, "near_ties": 8, "mark_agreement": 0.99}
+    live = Live()
+    live.feed([Exported(target="Q8_0", path="/x", size_bytes=1), Verified("Q8_0", "answers", True, answers)])
+    show_checks(live, Output())
+    source = Source(model=Path("x"), adapter=None, tokenizer=Path("x"), base="tiny")
+    written = card.write(source, {"parts": {"model-Q8_0.gguf": {"verified": True, "checks": {"answers": answers}}}})
+
+    assert "96.00% + 4.00% toss-ups ≥ 99.0%" in capsys.readouterr().out
+    assert "| 96.00% + 4.00% |" in written

@@ -6,9 +6,6 @@ import hashlib
 import json
 import math
 import os
-import signal
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +13,9 @@ import numpy as np
 import pytest
 
 from workbench import exports
-from workbench.errors import DiskFullError, ExportError, InputError, SettingError
+from workbench.errors import DiskFullError, ExportError, SettingError
 from workbench.exports import plan, template, verify
 from workbench.exports.adapter import Adapter
-from workbench.exports.folder import Delivery, folder_for, removed_on_failure
 from workbench.exports.portable import portable
 from workbench.exports.tensors import Weights
 from workbench.exports.verify import Difference, Figures, Mark
@@ -115,123 +111,6 @@ def test_generation_marks_become_something_every_jinja_reads() -> None:
     source = "a {%- generation -%} b {% endgeneration +%} c"
 
     assert template.for_inference(source) == "a {%- if true -%} b {% endif +%} c"
-
-
-def test_a_part_replaces_the_old_one_only_when_published(tmp_path: Path) -> None:
-    """Until it is published the old file stands; afterwards the new one does, and export.json has its hash."""
-    delivery = Delivery(tmp_path, {"run": "0001"})
-    (tmp_path / "model-f16.gguf").write_text("old")
-    delivery.partial("model-f16.gguf").write_text("new")
-
-    assert (tmp_path / "model-f16.gguf").read_text() == "old"
-    delivery.publish("model-f16.gguf", {"target": "f16"})
-
-    part = json.loads((tmp_path / "export.json").read_text())["parts"]["model-f16.gguf"]
-    assert (tmp_path / "model-f16.gguf").read_text() == "new"
-    assert part["verified"] is True
-    assert part["files"]["model-f16.gguf"]["size"] == 3
-    assert not list(tmp_path.glob("*.partial"))
-
-
-def test_a_folder_is_replaced_as_a_whole_and_found_again_after_a_kill(tmp_path: Path) -> None:
-    """A merged folder takes the old one's place; if the process died between the renames the old one comes back."""
-    delivery = Delivery(tmp_path)
-    (tmp_path / "merged.old").mkdir()
-    (tmp_path / "merged.old" / "a").write_text("old")
-
-    partial = delivery.partial("merged")
-    assert (tmp_path / "merged" / "a").read_text() == "old"
-    partial.mkdir()
-    (partial / "b").write_text("new")
-    delivery.publish("merged", {})
-
-    assert [file.name for file in (tmp_path / "merged").iterdir()] == ["b"]
-    assert not (tmp_path / "merged.old").exists()
-
-
-def test_a_kill_at_any_moment_leaves_the_old_or_the_new_part_and_its_own_row(tmp_path: Path) -> None:
-    """Killed at each file operation in turn: what stands is whole, export.json describes it, the next try works."""
-    died = finished = 0
-    for moment in range(200):
-        root = tmp_path / str(moment)
-        delivery = Delivery(root)
-        for content in ("old", "new"):
-            if content == "new" and not _killed_at(moment, lambda d=delivery: _publish(d, "new")):
-                finished += 1
-            elif content == "old":
-                _publish(delivery, "old")
-        stands = {name: (root / name / "w" if name == "merged" else root / name).read_text() for name in PARTS}
-        parts = delivery.record()["parts"]
-        for name, text in stands.items():
-            assert text in ("old", "new")
-            hashes = {row["sha256"] for row in parts[name]["files"].values()}
-            assert hashlib.sha256(text.encode()).hexdigest() in hashes, (moment, name, text)
-        _publish(delivery, "new")
-        assert {file.name for file in root.iterdir()} == {*PARTS, "export.json"}
-        if finished:
-            break
-        died += 1
-
-    assert died > 20
-    assert finished == 1
-
-
-PARTS = ("merged", "model-f16.gguf")
-
-
-def _publish(delivery: Delivery, content: str) -> None:
-    delivery.begin()
-    folder = delivery.partial("merged")
-    folder.mkdir()
-    (folder / "w").write_text(content)
-    delivery.publish("merged", {})
-    delivery.partial("model-f16.gguf").write_text(content)
-    delivery.publish("model-f16.gguf", {})
-
-
-def test_an_export_that_is_refused_leaves_no_folder(tmp_path: Path) -> None:
-    """Neither a refusal before the first byte nor a failure while writing leaves an empty folder; other files stay."""
-    delivery = Delivery(tmp_path / "exports" / "0001-sft")
-    delivery.begin()
-    assert not delivery.root.exists()
-
-    for kept in ([], ["export.json"]):
-        written = delivery.partial("merged")
-        written.mkdir()
-        for name in kept:
-            (delivery.root / name).touch()
-        with pytest.raises(ExportError), removed_on_failure(written):
-            raise ExportError("refused")
-        assert delivery.root.exists() == bool(kept)
-
-
-def _killed_at(moment: int, act: Callable[[], None]) -> bool:
-    """Does it in a child that dies, as from SIGKILL, at its nth file operation; whether it died."""
-    child = os.fork()
-    if child == 0:
-        count = [0]
-
-        def die(event: str, arguments: object) -> None:
-            if event in ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "ctypes.call_function"):
-                count[0] += 1
-                if count[0] > moment:
-                    os.kill(os.getpid(), signal.SIGKILL)
-
-        sys.addaudithook(die)
-        act()
-        os._exit(0)
-    return os.waitpid(child, 0)[1] != 0
-
-
-def test_a_failed_part_is_kept_under_a_name_that_nothing_loads(tmp_path: Path) -> None:
-    """What failed its checks keeps its bytes as .unverified and never gets its final name."""
-    delivery = Delivery(tmp_path)
-    delivery.partial("model-Q8_0.gguf").write_text("wrong")
-
-    delivery.reject("model-Q8_0.gguf", {"target": "Q8_0"})
-
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["export.json", "model-Q8_0.gguf.unverified"]
-    assert delivery.record()["parts"]["model-Q8_0.gguf.unverified"]["verified"] is False
 
 
 def write_adapter(folder: Path, tensors: dict[str, tuple[int, ...]], **config: Any) -> Path:
@@ -376,12 +255,3 @@ def test_settings_that_say_where_or_as_whom_do_not_travel() -> None:
     }
 
     assert portable({**kept, **private}) == kept
-
-
-def test_a_folder_that_cannot_be_written_is_refused_first(tmp_path: Path) -> None:
-    """What stands in the way, up to the nearest folder there is, is named before an export is started."""
-    (tmp_path / "file").touch()
-
-    with pytest.raises(InputError, match=r"Nothing can be written into .*file"):
-        folder_for(str(tmp_path / "file" / "below"), None)
-    assert folder_for(str(tmp_path / "new" / "below"), None) == tmp_path / "new" / "below"

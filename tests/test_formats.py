@@ -54,6 +54,26 @@ GOOD = {
         {"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}], "system": "Be kind"},
         [("system: Be kind | user: Hi", "Hello")],
     ),
+    "ms-swift's rounds": (
+        "sharegpt",
+        {"conversation": [{"human": "Hi", "assistant": "Hello"}], "system": "Be kind"},
+        [("system: Be kind | user: Hi", "Hello")],
+    ),
+    "ms-swift's rejected messages": (
+        "preference",
+        {"messages": ANSWERED, "rejected_messages": [*ASKED, {"role": "assistant", "content": "No"}]},
+        [("user: Hi", "Hello", "No")],
+    ),
+    "OpenAI's summaries": (
+        "summaries",
+        {
+            "info": {"post": "Long.", "title": "T", "subreddit": "s"},
+            "summaries": [{"text": " a"}, {"text": " b"}],
+            "choice": 1,
+            "batch": "x",
+        },
+        [("user: SUBREDDIT: r/s\n\nTITLE: T\n\nPOST: Long.\n\nTL;DR:", "b", "a")],
+    ),
     "sharegpt with role and content": ("sharegpt", {"conversations": ANSWERED}, [("user: Hi", "Hello")]),
     "alpaca": (
         "alpaca",
@@ -182,6 +202,20 @@ BAD = {
         {"prompt": "Hi", "completion": "No", "label": False},
         "'label' is false",
     ),
+    "a bad answer among messages": ("messages", {"messages": ANSWERED, "label": False}, "'label' is false"),
+    "a bad answer of LLaMA-Factory's": (
+        "alpaca",
+        {"instruction": "Hi", "output": "No", "kto_tag": False},
+        "'kto_tag' is false",
+    ),
+    "a bad answer in a CSV": ("question_answer", {"question": "Hi", "answer": "No", "label": "False"}, "is false"),
+    "a bad conversation": ("sharegpt", {"conversations": ANSWERED, "label": False}, "'label' is false"),
+    "a choice of none": (
+        "summaries",
+        {"info": {"post": "Long."}, "summaries": [{"text": "a"}, {"text": "b"}], "choice": 2},
+        "'choice' is not the place of one of the 2 summaries",
+    ),
+    "no mark": ("unpaired", {"prompt": "Hi", "completion": "Hello"}, "no 'label' says"),
     "surrogate": ("prompt_completion", {"prompt": "Hi", "completion": "\ud800"}, "lone surrogate U\\+D800"),
     "NUL": ("prompt_completion", {"prompt": "a\0b", "completion": "x"}, "NUL"),
     "latin-1 byte": ("prompt_completion", {"prompt": "caf\udce9", "completion": "x"}, "not UTF-8 \\(byte 0xe9\\)"),
@@ -221,6 +255,25 @@ def test_a_bad_row_says_why(layout: str, row: dict, why: str) -> None:
         formats.get(layout).parse(row)
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "Hi", "completion": "Hello", "label": True},
+        {"instruction": "Hi", "output": "Hello", "kto_tag": True},
+        {"messages": ANSWERED, "label": True},
+        {"question": "Hi", "answer": "Hello", "label": "True"},
+    ],
+)
+def test_a_good_answer_is_imitated_and_a_bad_one_only_judged(row: dict) -> None:
+    """KTO's rows in four spellings: the good answer is a demonstration and judged good, the bad one is judged bad."""
+    bad = {**row, **({"kto_tag": False} if "kto_tag" in row else {"label": "false"})}
+    good_read, bad_read = (formats.get("unpaired").parse(one) for one in (row, bad))
+
+    assert said(row, "unpaired") == [("user: Hi", "Hello")]
+    assert [(ranked.answers, ranked.bad) for ranked in good_read.rankings] == [(("Hello",), ())]
+    assert (bad_read.demonstrations, [ranked.bad for ranked in bad_read.rankings]) == ((), [(0,)])
+
+
 def test_kind_and_known_answer_travel_with_the_prompt() -> None:
     """The demo's prompts carry the right answer (a number too) and the kind of request."""
     (prompt,) = formats.get("prompts").parse({"prompt": "1+1?", "answer": 2, "kind": "sum"}).prompts
@@ -232,7 +285,7 @@ def test_every_layout_has_a_place_of_its_own_in_the_precedence() -> None:
     """No two layouts share a precedence, preferences come first and plain text last."""
     layouts = formats.all_layouts()
 
-    assert len({layout.precedence for layout in layouts}) == len(layouts) == 10
+    assert len({layout.precedence for layout in layouts}) == len(layouts) == 12
     assert (layouts[0].name, layouts[-1].name) == ("preference", "text")
 
 

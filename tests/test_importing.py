@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.test_containers import BAD_ROWS
-from workbench import formats, importing, paths
-from workbench.errors import FormatError, InputError, ProjectError
+from workbench import formats, importing, paths, thumbs
+from workbench.errors import FormatError, InputError
 from workbench.examples import all_pairs, dpo_rows, row_digest
 from workbench.records import Counts
 from workbench.store import Store
@@ -156,7 +156,7 @@ def test_the_same_file_twice_is_a_sentence(store: Store, tmp_path: Path) -> None
     """Also under another name: content names a file."""
     path = written(tmp_path, *different(3))
     importing.import_file(store, path)
-    with pytest.raises(ProjectError, match="imported already"):
+    with pytest.raises(InputError, match="imported already"):
         importing.import_file(store, path.rename(tmp_path / "renamed.jsonl"))
 
     assert store.counts().demonstrations == 3
@@ -212,6 +212,16 @@ def test_preferences_come_out_as_pairs_and_go_in_again_unchanged(store: Store, t
 
     assert len(exported) == 3
     assert {row_digest(row) for row in exported} == {row_digest(row) for row in again}
+
+
+def test_single_answers_come_out_as_thumbs_and_bad_ones_are_never_imitated(store: Store, tmp_path: Path) -> None:
+    """LLaMA-Factory's KTO rows: the guess knows them, both train KTO, only the good one is a demonstration."""
+    rows = [{"instruction": f"q{n}", "output": f"a{n}", "kto_tag": n == 1} for n in (1, 2)]
+    report = importing.import_file(store, written(tmp_path, *rows))
+
+    assert (report.layout, report.runner_up) == ("unpaired", "alpaca")
+    assert {thumb.answer: thumb.up for thumb in thumbs.all_thumbs(store)} == {"a1": True, "a2": False}
+    assert [demonstration.text for demonstration in store.demonstrations()] == ["a1"]
 
 
 def test_a_gzipped_csv_imports_like_its_rows(store: Store, tmp_path: Path) -> None:

@@ -74,3 +74,11 @@ def test_a_title_is_number_action_and_name() -> None:
     """What a person reads in a list."""
     assert make_job(run="0003", action="dpo").title == "0003 dpo"
     assert make_job(run="0003", action="dpo", name="polite").title == "0003 dpo · polite"
+
+
+def test_a_title_says_what_is_done_and_never_the_file_that_does_it() -> None:
+    """Nobody asked for `transformers` or `reward_model`: a person samples, judges, exports."""
+    done = {"sample": "transformers", "score": "reward_model", "export": "gguf"}
+    titles = [make_job(run="0003", kind=kind, action=action).title for kind, action in done.items()]
+
+    assert titles == ["0003 sample", "0003 judge", "0003 export gguf"]

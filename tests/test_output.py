@@ -96,16 +96,16 @@ def test_progress_in_a_pipe_is_lines_without_escapes(capsys):
 
 
 def test_progress_in_a_pipe_tells_the_time_left(capsys, monkeypatch):
-    """After 20 seconds for 10 of 100 steps there are 180 to go, and no time is told before there is a pace."""
+    """20 seconds for 10 steps, so 160 for the other 80; the minutes of loading before the first step are no pace."""
     now = [100.0]
     monkeypatch.setattr("workbench.output.time.monotonic", lambda: now[0])
-    with Output().bar("0002 merged") as bar:
-        bar.advance(0, 100)
-        now[0] = 120.0
-        bar.advance(10, 100, "9 MB/s")
+    with Output().bar("0002 export merged") as bar:
+        for now[0], done in ((100.0, 0), (400.0, 10), (420.0, 20)):
+            bar.advance(done, 100, "9 MB/s" if done else "")
     lines = capsys.readouterr().err.splitlines()
 
-    assert lines == ["0002 merged: 0 of 100", "0002 merged: 10 of 100 · 9 MB/s · 3 min 00 s left"]
+    assert lines[:2] == ["0002 export merged: 0 of 100", "0002 export merged: 10 of 100 · 9 MB/s"]
+    assert lines[2] == "0002 export merged: 20 of 100 · 9 MB/s · 2 min 40 s left"
 
 
 @pytest.mark.parametrize(

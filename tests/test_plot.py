@@ -130,6 +130,13 @@ def test_ticks_are_round_and_evenly_written() -> None:
     assert numbers(ticks) == ["0.2", "0.4", "0.6", "0.8"]
 
 
+def test_labels_of_values_close_together_differ() -> None:
+    """DPO's loss begins at ln 2 and hardly moves: no two labels of the axis read alike."""
+    labels = [tick.text for tick in picture([line([0.693147, 0.693149, 0.693131])], VIEW).y_ticks]
+
+    assert 1 < len(labels) == len(set(labels))
+
+
 def test_a_sparkline_rises_with_its_values() -> None:
     """Eight rising values are the eight blocks; nothing finite is nothing."""
     assert sparkline(np.arange(8.0), 8) == "▁▂▃▄▅▆▇█"

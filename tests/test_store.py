@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.votes import ORIGIN, answered, ask, queued, vote
-from workbench.errors import ProjectError
+from workbench.errors import InputError
 from workbench.events import Completed
 from workbench.records import Counts, ImportReport, Origin
 from workbench.store import Store
@@ -237,6 +237,13 @@ def test_counts_count_each_thing_once(store: Store) -> None:
     assert Counts(3, 1, 0, 6, 1, 2, 1) == store.counts()
 
 
+def test_a_held_out_demonstration_is_not_counted_as_one_to_train_on(store: Store) -> None:
+    """Two demonstrations, one of them of a held-out prompt: the count is what training gets."""
+    store.add_import(REPORT, [ask("a"), ask("b", split="held_out")], [(0, "x"), (1, "y")])
+
+    assert store.counts().demonstrations == len(store.demonstrations()) == 1
+
+
 def test_an_empty_project_counts_nothing(store: Store) -> None:
     """A new project is all noughts."""
     assert Counts() == store.counts()
@@ -269,7 +276,7 @@ def test_imported_preferences_are_rankings_of_two_completions(store: Store) -> N
 def test_the_same_file_is_refused_and_adds_nothing(store: Store) -> None:
     """A second import of one file is a sentence, and rolls back whole."""
     store.add_import(REPORT, [ask("q")])
-    with pytest.raises(ProjectError, match="imported already"):
+    with pytest.raises(InputError, match="imported already"):
         store.add_import(REPORT, [ask("another")])
 
     assert store.counts().prompts == 1

@@ -32,6 +32,12 @@ def test_an_unacceptable_answer_is_bad_whatever_its_place() -> None:
     assert called(ranking(1, (1, 2), verdict="tie", unacceptable=(2,))) == {"two": False}
 
 
+def test_an_answer_judged_alone_is_what_its_label_says() -> None:
+    """An imported single answer: unmarked it is good, marked it is bad."""
+    assert called(ranking(1, (1,), verdict="tie")) == {"one": True}
+    assert called(ranking(1, (1,), verdict="both_bad", unacceptable=(1,))) == {"one": False}
+
+
 @pytest.mark.parametrize("verdict", ["tie", "skip"])
 def test_no_preference_gives_no_thumb(verdict: str) -> None:
     """A tie and a skip say nothing of either answer."""

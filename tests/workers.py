@@ -14,7 +14,7 @@ from workbench.runs import Run, Runs, claim, process
 from workbench.tail import Tail
 
 TRAIN = {"act": "train", "steps": 40, "seconds": 0.002, "save_every": 4}
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 
 
 @contextlib.contextmanager

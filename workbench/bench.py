@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 import time
 from functools import cached_property
 from pathlib import Path
@@ -30,6 +31,11 @@ RECENT_KEPT = 20
 """Projects remembered for Home."""
 
 
+def _in_use(folder: Path) -> bool:
+    """Whether something is there already, so that no project can be made of it."""
+    return folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+
+
 class Bench:
     """An open project. `store` may be called from any thread."""
 
@@ -43,7 +49,9 @@ class Bench:
         """The project in a folder; a ProjectError where there is none."""
         project = paths.ProjectPaths(root.resolve())
         if not project.store.is_file():
-            raise ProjectError(f"{root} is not a workbench project.", f"Make one: workbench new {root}")
+            new = f"Make one: workbench new {shlex.quote(str(root))}"
+            hint = "Name a project's folder, or make one: workbench new DIR" if _in_use(root) else new
+            raise ProjectError(f"{root} is not a workbench project.", hint)
         if project.store.stat().st_size == 0:  # SQLite takes an empty file for a new database
             raise CorruptStoreError(
                 f"{project.store.name} in {root} is empty: what the project held is not in it any more.",
@@ -56,7 +64,7 @@ class Bench:
     @classmethod
     def create(cls, root: Path, *, demo: bool = False) -> Bench:
         """A new project in a folder that does not exist or is empty; with `demo` its data comes along."""
-        if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        if _in_use(root):
             raise ProjectError(f"{root} is there already and not empty.", "Choose a new folder; nothing was changed.")
         try:
             root.mkdir(parents=True, exist_ok=True, mode=0o700)

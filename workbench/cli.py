@@ -17,10 +17,10 @@ from typer.core import TyperCommand, TyperGroup
 
 import workbench
 from workbench.commands import data, exporting, judging, models, project, sampling, training
-from workbench.commands.method_list import TrainCommand
 from workbench.commands.options import Project, opened
-from workbench.errors import InputError, WorkbenchError
-from workbench.output import Output
+from workbench.commands.word_lists import ImportCommand, TrainCommand
+from workbench.errors import InputError, OutputError, WorkbenchError
+from workbench.output import Output, ReaderLeft, with_streams
 
 if TYPE_CHECKING:
     from workbench.bench import Bench
@@ -49,11 +49,22 @@ Exit codes:
 Any other code is a fault of the workbench itself."""
 
 
+class _Interrupted(Exception):  # noqa: N818  # the person did it on purpose
+    """Ctrl-C, where no command made more of it."""
+
+
 class WorkbenchGroup(TyperGroup):
     """Lets `workbench PROJECT` stand beside the commands, and `-C DIR` and `--json` stand before one."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         return super().parse_args(ctx, with_command(args, self.commands))
+
+    def invoke(self, ctx: Any) -> Any:
+        """Keeps Ctrl-C apart from a command that ends with its exit code by itself, which typer does not."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise _Interrupted from None
 
 
 def with_command(args: list[str], commands: Container[str]) -> list[str]:
@@ -157,12 +168,14 @@ _add(
     "import",
     "  workbench import questions.jsonl\n  workbench import chats.json --as sharegpt\n"
     "  workbench import test.csv --held-out",
+    ImportCommand,
 )
 _add(
     training.train,
     "train",
     "  workbench train sft --preset 8gb\n  workbench train dpo --from 0003 --set beta=0.2 --name politer\n"
-    "  workbench train rloo --from 0003 --set reward='run:0004 + 0.3*rule:brevity' --detach",
+    "  workbench train rloo --from 0003 --set reward='run:0004 + 0.3*rule:brevity' --detach\n"
+    "  workbench train kto --set list",
     TrainCommand,
 )
 _add(
@@ -197,27 +210,41 @@ _add(project.doctor, "doctor", "  workbench doctor")
 _add(project.demo, "demo", "  workbench demo\n  workbench demo --json --keep ./demo")
 
 
+def _command_of(error: typer.TyperException) -> str:
+    """The command that was typed wrongly, whose help has the right words."""
+    context = getattr(error, "ctx", None)
+    return context.command_path if context is not None else "workbench"
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; its exit code. Errors become a sentence and a hint here, and nowhere else."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    output = Output("--json" in given)
+    with_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that is not UTF-8 shows ? instead of ending the command
     try:
+        return _answer(given, Output("--json" in given))
+    except ReaderLeft:
+        return 0
+
+
+def _answer(given: list[str], output: Output) -> int:
+    """The command's exit code, its errors told."""
+    try:
         code = app(args=given, prog_name="workbench", standalone_mode=False)
         return code if isinstance(code, int) else 0
+    except OutputError as error:
+        return Output().refuse(error)  # in words, also with --json: the document would go where nothing can be written
     except WorkbenchError as error:
         return output.refuse(error)
     except typer.TyperException as error:
-        output.error(error.format_message(), "See: workbench --help", "UsageError")
+        output.error(error.format_message(), f"See: {_command_of(error)} --help", "UsageError")
         return USAGE_ERROR
-    except (KeyboardInterrupt, typer.Abort):
+    except (_Interrupted, typer.Abort):
+        if output.as_json:  # a program that reads the document learns of it too
+            output.error("It was interrupted.", "Runs that were started go on: workbench runs", "Interrupted")
         return INTERRUPTED
-    except BrokenPipeError:
-        # `workbench pairs | head`: the reader has had enough. Nothing may be flushed into the closed pipe at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@
     │   └── VerificationError   written, but it does not answer like the model trained
     └── ResourceError         the machine is too small for it right now         exit 7
         ├── DiskFullError
-        └── MemoryFullError
+        ├── MemoryFullError
+        └── OutputError         a result that could not be written to stdout
 
 Raise where the value is used; catch `WorkbenchError` at the two edges only: the screen base
 and the worker's main (the command line's `main` is the headless screen).
@@ -114,3 +115,7 @@ class DiskFullError(ResourceError):
 
 class MemoryFullError(ResourceError):
     """The card or the machine ran out of memory."""
+
+
+class OutputError(ResourceError):
+    """A result could not be written to where the command line's output goes, such as a file on a full disk."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.exports import plan, quants
-from workbench.exports.folder import RECORD, UNVERIFIED, read_record
+from workbench.exports.folder import RECORD, UNVERIFIED, read_record, size_of
 from workbench.exports.quants import Mark
 from workbench.exports.verify import Figures
 from workbench.hardware import human_bytes
@@ -176,7 +176,7 @@ def _part(path: Path, row: dict[str, Any], facts: dict[str, Any]) -> Part:
         name=f"{path.parent.name}/{path.name}",
         path=path,
         run=str(row.get("run") or ""),
-        size_bytes=int(facts.get("size_bytes") or sum(int(file.get("size", 0)) for file in files.values())),
+        size_bytes=int(facts.get("size_bytes") or sum(int(f.get("size", 0)) for f in files.values()) or size_of(path)),
         verified=bool(facts.get("verified")) and path.suffix != UNVERIFIED,
         target=str(facts.get("target") or ""),
         created=float(facts.get("created") or 0.0),
@@ -245,7 +245,7 @@ def _same(readings: list[dict[str, float]]) -> str:
 def _way_here(part: Part) -> list[Checked]:
     """What each step from the trained adapter to a GGUF cost."""
     steps = {name: checks for name, checks in part.before.items() if name != part.target and "answers" in checks}
-    if part.target in part.before or not steps or "answers" not in part.checks:
+    if part.target in ("", *part.before) or not steps or "answers" not in part.checks:
         return []
     told = [f"{name} {_kl(checks['answers'])}" for name, checks in steps.items()]
     told.append(f"{part.target} {_kl(part.checks['answers'])}")

@@ -103,7 +103,8 @@ def check(values: Mapping[str, Any], fields: Iterable[Field], *, where: str = ""
         if field is None:
             near = difflib.get_close_matches(name, by_name, n=1, cutoff=0.5)
             hint = f"Did you mean {near[0]}?" if near else f"Known: {', '.join(sorted(by_name))}."
-            raise SettingError(f"{where + ': ' if where else ''}there is no setting called {name!r}.", hint)
+            there = f"{where}: there" if where else "There"
+            raise SettingError(f"{there} is no setting called {name!r}.", hint)
         parsed[name] = field.parse(value)
     return parsed
 

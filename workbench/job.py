@@ -61,9 +61,16 @@ class Job:
     format: int = FORMAT
 
     @property
+    def does(self) -> str:
+        """What it does in a word or two, as a person says it: `dpo`, `sample`, `judge`, `export gguf`."""
+        return {"train": self.action, "sample": "sample", "score": "judge", "export": f"export {self.action}"}[
+            self.kind
+        ]
+
+    @property
     def title(self) -> str:
         """What a person calls it: `0003 dpo`, with its name if it has one."""
-        return f"{self.run} {self.action}" + (f" · {self.name}" if self.name else "")
+        return f"{self.run} {self.does}" + (f" · {self.name}" if self.name else "")
 
     def digest(self) -> str:
         """Names the order, so that a resume of a changed job is refused.

@@ -292,7 +292,7 @@ def _source(bench: Bench, parent: str | None, checkpoint: int | None) -> _Source
     if run.job.kind != "train":
         raise RunError(
             f"Run {run.id} is not a training run, so it has no model.",
-            "Choose one that workbench runs lists as sft or dpo.",
+            "Choose one that trained: workbench runs",
         )
     if methods.get(run.job.action).makes == "reward model":
         raise RunError(

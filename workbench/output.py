@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
-from workbench.errors import WorkbenchError
+from workbench.errors import OutputError, WorkbenchError
 from workbench.text import clean, one_line
 
 if TYPE_CHECKING:
@@ -27,6 +27,10 @@ PLAIN_BAR_SECONDS = 15.0
 
 WIDEST_CELL = 60
 """Characters a table's cell may take on a terminal; a pipe gets them all."""
+
+
+class ReaderLeft(Exception):  # noqa: N818  # it is no error: `workbench pairs | head` has seen enough
+    """Whoever read the output has closed the pipe. Not an OSError, of which typer would make exit code 1."""
 
 
 class Bar(Protocol):
@@ -102,12 +106,16 @@ class PlainBar:
         self._title = title
         self._said_at = 0.0
         self._said: tuple[int, int] = (-1, -1)
+        self._found: int | None = None
+        """How much was done when it was first looked at."""
         self._began: tuple[float, int] | None = None
-        """When the first progress was seen, and how much it was."""
+        """When the first progress was seen, and how much it was; what comes before is loading and tells no pace."""
 
     def advance(self, done: int, total: int, detail: str = "") -> None:
         now = time.monotonic()
-        self._began = self._began or (now, done)
+        self._found = done if self._found is None else self._found
+        if self._began is None and done > self._found:
+            self._began = now, done
         last = done == total and total > 0
         if not (done or total) or (done, total) == self._said:
             return
@@ -115,7 +123,8 @@ class PlainBar:
             return
         self._said_at, self._said = now, (done, total)
         of = f"{done} of {total}" if total else str(done)
-        told = [f"{self._title}: {of}", detail, self._left(now - self._began[0], done - self._began[1], total - done)]
+        since, before = self._began or (now, done)
+        told = [f"{self._title}: {of}", detail, self._left(now - since, done - before, total - done)]
         self._output.say(" · ".join(part for part in told if part))
 
     @staticmethod
@@ -181,6 +190,39 @@ def seconds_in_words(seconds: float | None) -> str:
 
 
 def _write(stream: TextIO, text: str) -> None:
-    """Writes and flushes, so that lines of both streams keep their order in a shared log."""
-    stream.write(text)
-    stream.flush()
+    """Writes and flushes, so that lines of both streams keep their order in a shared log.
+
+    Narration that nobody can take is dropped; a result that could not be written is an OutputError.
+    """
+    try:
+        stream.write(text)
+        stream.flush()
+    except BrokenPipeError:
+        _let_go(stream)
+        raise ReaderLeft from None
+    except OSError as error:
+        _let_go(stream)
+        if stream is not sys.stderr:
+            raise OutputError(
+                f"The result could not be written to stdout ({error.strerror}).",
+                "The command itself may have done its work: look before you repeat it.",
+            ) from None
+
+
+def _let_go(stream: TextIO) -> None:
+    """Sends the rest, and what Python flushes at exit, nowhere: a second failure would hide the first."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def with_streams() -> None:
+    """Gives every stream that the shell closed (`>&-`) a place that takes and says nothing.
+
+    Otherwise the store's file could get the number of stdout, and what a library prints would go into it.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115  # as long as we run

@@ -163,6 +163,7 @@ class Counts:
     prompts: int = 0
     held_out: int = 0
     demonstrations: int = 0
+    """Of training prompts; those of held-out ones never train."""
     completions: int = 0
     rankings: int = 0
     rankable: int = 0

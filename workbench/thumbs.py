@@ -5,7 +5,8 @@ The rule that turns judgements into thumbs, as the screens state it:
 1. An answer that a judgement marks as unacceptable is bad, whatever its place; "both bad" marks all it showed.
 2. In a ranking the answers of the best tier are good and those of the worst are bad. What lies between is neither:
    a place in the middle says how an answer compares, not whether it will do.
-3. A tie says nothing beyond rule 1, a skip nothing at all. Nor does a flag on a prompt: it asks to look here again.
+3. A tie says nothing beyond rule 1, but an answer that was judged alone and not marked is good (an imported label
+   says so). A skip says nothing at all. Nor does a flag on a prompt: it asks to look here again.
 4. A better answer that a person wrote (a demonstration of origin "edit") is good.
 5. The newest standing judgement that says anything of an answer decides; a person's goes before any rule's or model's.
    An answer is its text: two completions of one text get one thumb, and none where one judgement calls it both.
@@ -61,6 +62,8 @@ def thumbs_of(ranking: Ranking, texts: Mapping[int, str]) -> dict[str, bool]:
     if ranking.verdict == "ranked" and len(ranking.tiers) > 1:
         bad |= set(ranking.tiers[-1])
         good = set(ranking.tiers[0]) - bad
+    if ranking.verdict == "tie" and len(ranking.shown) == 1:
+        good = set(ranking.shown) - bad
     if ranking.verdict == "skip":
         return {}
     ups = {texts[i] for i in good if i in texts}

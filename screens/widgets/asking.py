@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
+from textual.message import Message
 from textual.suggester import Suggester
 from textual.widgets import Input
 
@@ -47,6 +48,9 @@ class Ask(Input):
         Binding("tab", "complete", "complete", id="ask.complete", tooltip="Take the suggested rest of the path."),
     ]
 
+    class Closed(Message):
+        """The person left the question without an answer."""
+
     def __init__(self, placeholder: str, *, id: str | None = None) -> None:
         super().__init__(placeholder=placeholder, suggester=Paths(), compact=True, id=id)
 
@@ -67,6 +71,7 @@ class Ask(Input):
 
     def action_close(self) -> None:
         self.close()
+        self.post_message(self.Closed())
 
     def action_complete(self) -> None:
         if self.cursor_at_end and self._suggestion:

@@ -81,12 +81,19 @@ class LineChart(Widget, can_focus=False):
         self._last_drawn = float("-inf")
         self._timer: Timer | None = None
         self._labelled = (Content(""), Content(""))
+        self._place = ""
         self.set_reactive(LineChart.log_scale, log)
 
     # -- what it shows
 
-    def show(self, lines: Sequence[plot.Line], *, title: str | None = None, empty: str | None = None) -> None:
-        """Other data. Drawn now, or a little later where it was drawn less than a quarter of a second ago."""
+    def show(
+        self, lines: Sequence[plot.Line], *, title: str | None = None, empty: str | None = None, place: str = ""
+    ) -> None:
+        """Other data. Drawn now, or a little later where it was drawn less than a quarter of a second ago.
+
+        `place` is written in the frame: which chart of how many it is.
+        """
+        self._place = place
         self._lines = tuple(lines[: plot.MAX_LINES])
         self._title = self._title if title is None else title
         self._empty = self._empty if empty is None else empty
@@ -149,18 +156,37 @@ class LineChart(Widget, can_focus=False):
         return ""
 
     def _label(self) -> None:
-        named = self._lines if len(self._lines) > 1 else ()
-        legend = [(f"  {GLYPHS[i]} {line.name}", self._colour(i)) for i, line in enumerate(named)]
-        title = Content.assemble(f" {self._title}", *((text, colour) for text, colour in legend), " ")
+        title = self._named()
         if title != self._labelled[0]:  # setting it draws the whole frame
             self.border_title = title
         words = [word for word, on in (("log", self.log_scale), ("full range", self.full)) if on]
         if self.window < 1:
             words.append(f"last {self.window:.0%}")
+        words += [self._place] if self._place else []
         subtitle = Content(f" {' · '.join(words)} " if words else "")
         if subtitle != self._labelled[1]:
             self.border_subtitle = subtitle
         self._labelled = (title, subtitle)
+
+    def _named(self) -> Content:
+        """The title with the lines' names. Where both do not fit, what is said twice goes first, then the unit."""
+        names = [line.name for line in self._lines] if len(self._lines) > 1 else []
+        short = _said_once(names)
+        unitless = self._title.partition(",")[0]
+        room = self.size.width - 4  # corners, and the blanks that Textual puts around a title
+        tries = [self._legend(title, parts) for title, parts in (
+            (self._title, [((at,), name) for at, name in enumerate(names)]), (self._title, short), (unitless, short),
+        )]  # fmt: skip
+        return next((title for title in tries if title.cell_length <= room), tries[-1])
+
+    def _legend(self, title: str, parts: Sequence[tuple[tuple[int, ...], str]]) -> Content:
+        legend = Content("").join(
+            Content("  ")
+            + Content("").join(Content.styled(GLYPHS[at], self._colour(at)) for at in lines)
+            + Content.styled(f" {name}", self._colour(lines[0]))
+            for lines, name in parts
+        )
+        return Content.assemble(f" {title}", legend, " ")
 
     def _colour(self, index: int) -> str:
         return ("$primary", "$accent", "$success", "#cc79a7")[index]
@@ -224,3 +250,12 @@ class LineChart(Widget, can_focus=False):
             cells[tick.cell : tick.cell + len(tick.text)] = tick.text
         text = " " * GUTTER + "".join(cells) + " " * END_LABEL
         return Strip([Segment(text, styles["number"])], self.size.width)
+
+
+def _said_once(names: Sequence[str]) -> list[tuple[tuple[int, ...], str]]:
+    """Names with the lines they stand for: `chosen, held out` and `rejected, held out` share one `held out`."""
+    found: dict[str, tuple[int, ...]] = {}
+    for at, name in enumerate(names):
+        last = name.rpartition(", ")[2]
+        found[last] = (*found.get(last, ()), at)
+    return [(lines, name) for name, lines in found.items()]

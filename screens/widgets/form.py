@@ -26,6 +26,8 @@ from workbench.errors import SettingError
 from workbench.fields import Field, Value
 
 CHANGE = ("change", "Change the highlighted setting.")
+WRITTEN = "write it…"
+"""What a list of offers ends with: the editor."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,10 @@ class FormRow:
     value: Value = ""
     usual: Value = ""
     heading: str = ""
+    offers: tuple[tuple[str, str], ...] = ()
+    """Of a setting that is written freely: values that suit, each with a word on what it is."""
+    check: Callable[[str], object] | None = None
+    """Raises a SettingError at a text that the field itself would take."""
 
     @property
     def changed(self) -> bool:
@@ -178,12 +184,21 @@ class FieldForm(Container):
         elif row.field.choices:
             picker = Picker(row.field.label, row.field.choices, str(row.value), self.about.get(row.name))
             self.app.push_screen(picker, self._picked)
+        elif row.offers:
+            about = dict(row.offers) | {WRITTEN: "something else, or several"}
+            self.app.push_screen(Picker(row.field.label, list(about), str(row.value), about), self._picked)
         else:
-            self._edited = row.name
-            self._open_editor(row.field.zero if row.field.zero and row.value == 0 else str(row.value))
+            self._write(row, row.field)
+
+    def _write(self, row: FormRow, field: Field) -> None:
+        self._edited = row.name
+        self._open_editor(field.zero if field.zero and row.value == 0 else str(row.value))
 
     def _picked(self, choice: str | None) -> None:
-        if choice is not None and self._rows.record is not None:
+        row = self._rows.record
+        if choice == WRITTEN and row is not None and row.field is not None:
+            self._write(row, row.field)
+        elif choice is not None and row is not None:
             self._offer(choice)
 
     @on(FormRows.Turn)
@@ -196,9 +211,9 @@ class FieldForm(Container):
             return
         if isinstance(row.field.default, bool):
             self._offer(not row.value)
-        elif row.field.choices:
-            at = row.field.choices.index(str(row.value)) if row.value in row.field.choices else 0
-            self._offer(row.field.choices[(at + by) % len(row.field.choices)])
+        elif values := row.field.choices or tuple(value for value, _ in row.offers):
+            at = values.index(str(row.value)) if row.value in values else 0
+            self._offer(values[(at + by) % len(values)])
 
     @on(FormRows.Usual)
     def _put_back(self) -> None:
@@ -253,8 +268,11 @@ def _wrong(row: FormRow | None, text: str) -> Content:
         return Content("")
     try:
         replace(row.field, name=row.field.label).parse(text)  # by the name that the person sees
+        if row.check is not None:
+            row.check(text)
     except SettingError as error:
-        return Content.assemble(("✗ ", "bold $error"), line(error.message))
+        told = f"{error.message} {error.hint}" if row.check is not None else error.message
+        return Content.assemble(("✗ ", "bold $error"), line(told))
     return Content("")
 
 
@@ -282,11 +300,12 @@ def _group_order(fields: Sequence[Field], field: Field) -> int:
 def _cells(row: FormRow) -> tuple[Cell, ...]:
     if row.field is None:
         return Content.styled(row.heading, "bold $primary"), "", ""
-    value = line(shown(row.value, row.field), "bold $accent" if row.changed else "$strong")
+    text = shown(row.value, row.field) or ("none" if row.offers else "")
+    value = line(text, "bold $accent" if row.changed else "$strong")
     unit = Content.styled(f" {row.field.unit}", "$quiet")
-    arrows = row.field.choices or isinstance(row.field.default, bool)
+    arrows = row.field.choices or row.offers or isinstance(row.field.default, bool)
     mark = (
-        Content.assemble(("* ", "bold $accent"), (f"was {shown(row.usual, row.field)}", "$quiet"))
+        Content.assemble(("* ", "bold $accent"), (f"was {shown(row.usual, row.field) or 'empty'}", "$quiet"))
         if row.changed
         else Content("")
     )
@@ -315,7 +334,7 @@ def _words(row: FormRow) -> Content:
     if field.low is not None and field.high is not None and not field.choices:
         bounds.append(f"{field.low:,.9g} to {field.high:,.9g}{' ' + field.unit if field.unit else ''}")
     if row.changed:
-        bounds.append(f"usual here: {shown(row.usual, field)} (u puts it back)")
+        bounds.append(f"usual here: {shown(row.usual, field) or 'empty'} (u puts it back)")
     parts = [plain(field.help)]
     if bounds:
         parts.append(line(" · ".join(bounds), "$quiet"))

@@ -44,8 +44,8 @@ class KeyRow(Widget, can_focus=False):
     def _piece(self, active: ActiveBinding) -> Content:
         key = self.app.get_key_display(active.binding)
         if not active.enabled:
-            return Content.styled(f" {key} {active.binding.description}", "$quiet 60%")
-        return Content.assemble((f" {key}", "bold $accent"), (f" {active.binding.description}", "$foreground 80%"))
+            return Content.styled(f" {key} {active.binding.description}", "$quiet")
+        return Content.assemble((f" {key}", "bold $accent"), (f" {active.binding.description}", "$foreground"))
 
     def on_click(self, event: events.Click) -> None:
         x = event.x

@@ -92,4 +92,4 @@ def _cuts(spread: Spread) -> Content:
         parts.append(Content.assemble((f"{mark:,}: ", "$strong"), (told, "$accent" if count else "$quiet")))
     if beyond := spread.longer_than(spread.axis_end):
         parts.append(Content.styled(f"({beyond:,} longer than drawn)", "$quiet"))
-    return Content.styled("rows cut at  ", "$quiet") + Content("   ").join(parts)
+    return Content.styled("cut at  ", "$quiet") + Content("  ").join(parts)

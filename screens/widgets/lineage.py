@@ -45,7 +45,7 @@ def lineage(runs: Sequence[tuple[Job, Status]], base_name: str) -> Content:
     for node in tree([base, *jobs])[1:]:
         lines.append(
             Content.assemble(
-                (node.branch, "$rule"), state_glyph(states[node.job.run]), " ", line(node.job.title, "$strong")
+                (node.branch, "$quiet"), state_glyph(states[node.job.run]), " ", line(node.job.title, "$strong")
             )
         )
     return Content("\n").join(lines)

@@ -17,12 +17,22 @@ from screens.widgets.lineage import STATE_STYLE
 from screens.widgets.status import bar, duration
 from workbench.charts.ticks import number
 from workbench.charts.verdict import Verdict
+from workbench.hardware import human_bytes
 from workbench.job import Job
 from workbench.live import Live
 from workbench.runs import Run
 from workbench.runs.status import Status
 
+NEXT = {
+    "sample": (("5", "rank its answers"),),
+    "score": (("5", "rank: i there begins with what it doubts"),),
+    "export": (("7", "exports"), ("8", "chat: m there picks the file")),
+}
+"""The keys that go on from a finished run that trains nothing."""
+
 BAR_CELLS = 16
+NARROW_COLUMNS = 100
+"""Below it the row has a short bar, and no room for which charts are shown."""
 MOST_SPOKEN = 3
 
 
@@ -39,20 +49,21 @@ class Stats:
     def of(cls, run: Run, live: Live, status: Status) -> Stats:
         """The figures of a followed run."""
         found: list[tuple[str, str]] = []
-        for name, word in (("reward", "reward"), ("kl", "KL")):  # where there is a reward, the loss says little
-            series = live.metrics.get(name)
-            if series is not None and series.last is not None:
-                found.append((word, number(series.last)))
-        loss = live.metrics.get("loss")
-        if loss is not None and len(loss):
-            found.append(("loss", number(loss.last) if loss.last is not None else "not finite"))
-        held_out = live.evaluations.get("loss")
+        aim = "reward" if "reward" in live.metrics else "loss"  # where there is a reward, the loss says nothing
+        now, held_out, kl = live.metrics.get(aim), live.evaluations.get(aim), live.metrics.get("kl")
+        if now is not None and len(now):
+            found.append((aim, number(now.last) if now.last is not None else "not finite"))
         if held_out is not None and held_out.last is not None:
             found.append(("held out", number(held_out.last)))
+        if kl is not None and kl.last is not None:
+            found.append(("KL", number(kl.last)))
         if live.completed:
             found.append(("completions", f"{live.completed:,}"))
         if status.alive and live.eta_seconds is not None:
             found.append(("left", duration(live.eta_seconds)))
+        writing = live.metrics.get("bytes_per_second")
+        if status.alive and writing is not None and writing.last:
+            found.append(("writes", f"{human_bytes(round(writing.last))}/s"))
         if live.tokens_per_second:
             found.append(("tok/s", number(live.tokens_per_second)))
         if live.memory_bytes:
@@ -84,10 +95,13 @@ class RunStats(Widget, can_focus=False):
             share = status.step / status.total_steps
             steps = f" {status.step:,}/{status.total_steps:,}"
             row = Content.assemble(
-                row, "  ", (bar(share, BAR_CELLS if width >= 100 else BAR_CELLS // 2), "$primary"), (steps, "$strong")
+                row,
+                "  ",
+                (bar(share, BAR_CELLS if width >= NARROW_COLUMNS else BAR_CELLS // 2), "$primary"),
+                (steps, "$strong"),
             )
         first, last, count = self.charts
-        if count > last - first + 1 and width >= 100:
+        if count > last - first + 1 and width >= NARROW_COLUMNS:
             shown = f"{first}" if first == last else f"{first}-{last}"
             more = Content.assemble(
                 (f"chart{'' if first == last else 's'} {shown} of {count} ", "$quiet"), ("tab", "bold $accent"), " "
@@ -137,6 +151,8 @@ def ending(status: Status, job: Job) -> list[Content]:
         return [told, _keys(("p", "PPO with it"), ("5", "rank: i there begins with what it doubts"))]
     if status.state == "finished" and job.kind == "train":
         return [told, _keys(("s", "sample from it"), ("e", "export it"), ("c", "chat with it"))]
+    if status.state == "finished":
+        return [told, _keys(*NEXT[job.kind])]
     if status.state in ("stopped", "died", "failed"):
         hint = Content.assemble(" ", line(status.hint, "$quiet")) if status.state == "failed" else Content("")
         return [told + hint, _keys(("r", "resume"), ("l", "log"))]

@@ -107,6 +107,16 @@ class Records(ScrollView, Generic[R], can_focus=True):
     # -- what it holds
 
     @property
+    def columns(self) -> tuple[Column, ...]:
+        return self._columns
+
+    @columns.setter
+    def columns(self, columns: Sequence[Column]) -> None:
+        """The same columns with other widths."""
+        self._columns = tuple(columns)
+        self._measure()
+
+    @property
     def records(self) -> Sequence[R]:
         return self._records
 

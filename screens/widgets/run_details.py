@@ -115,7 +115,7 @@ def _compared(name: str, here: str, there: str) -> Content:
     return Content.assemble(
         (f"{name.replace('_', ' ')[:15]:<16}", "$quiet"),
         first.pad_right(14 - first.cell_length),
-        line(there, style, limit=40),
+        line(there, style).truncate(20, ellipsis=True),
     )
 
 

@@ -86,7 +86,7 @@ def checks(live: Live) -> Content:
         mark = ("✓ ", "bold $success") if check.passed else ("✗ ", "bold $error")
         figures = "  ".join(f"{name} {number(v) if v is not None else '–'}" for name, v in check.figures.items())
         rows.append(
-            Content.assemble(mark, line(f"{check.target} {check.check}", "$strong"), line(f"  {figures}", "$quiet"))
+            Content.assemble(mark, line(f"{check.target} {check.check}", "$strong"), "  ", line(figures, "$quiet"))
         )
         if check.detail:
             rows.append(line(f"    {check.detail}", "$quiet", limit=300))

@@ -34,6 +34,10 @@ class StatusRow(Widget, can_focus=False):
         gap = " " * max(1, width - left.cell_length - right.cell_length)
         return Content.assemble(" ", left, gap, right)
 
+    def holds(self, notice: str) -> bool:
+        """Whether all of a notice can be read in the row."""
+        return line(notice).cell_length + 6 <= self.size.width
+
     def _left(self) -> Content:
         if self.notice:
             return Content.assemble(("› ", "bold $accent"), line(self.notice))
@@ -49,7 +53,7 @@ def told(error: WorkbenchError, width: int) -> Content:
     key = Content.styled("  e details", "$primary")
     message = Content.assemble(("✗ ", "bold $error"), line(error.message, "bold"))
     row = message.truncate(width - key.cell_length - 1, ellipsis=True) + key
-    hint = line(f"  {error.hint}", "$quiet")
+    hint = Content("  ") + line(error.hint, "$quiet")
     return row + hint if row.cell_length + LEAST_HINT < width else row
 
 

@@ -30,9 +30,9 @@ class TalkPane(Panel):
         return self.query_one(VerticalScroll)
 
     def name_model(self, label: str, state: str = "") -> None:
-        """The model's name in the frame, with a word on what it does."""
-        self.border_title = line(f" {label} ")
-        self.border_subtitle = line(f" {state} ") if state else ""
+        """The model's name in the frame, with a word on what it does: above, as a small terminal has no frame below."""
+        said = Content(" · ") + line(state) if state else Content("")
+        self.border_title = Content(" ") + line(label) + said.stylize("$quiet") + " "
 
     def show_turns(self, turns: list[Turn]) -> None:
         """Another conversation in place of what was shown."""
@@ -79,7 +79,8 @@ class TalkPane(Panel):
 def figures(answered: Answered) -> str:
     """`42 tokens · 31 tokens/s · stopped by itself`."""
     ended = {"stop": "stopped by itself", "length": "cut at the longest answer", "cancelled": "stopped by you"}
-    return f"{answered.tokens} tokens · {answered.tokens_per_second:.0f} tokens/s · {ended.get(answered.finish, '')}"
+    count = f"{answered.tokens} token{'' if answered.tokens == 1 else 's'}"
+    return f"{count} · {answered.tokens_per_second:.0f} tokens/s · {ended.get(answered.finish, '')}"
 
 
 def _turn(turn: Turn) -> Static:

@@ -56,8 +56,10 @@ def test_a_file_says_whose_child_it_is_and_leaves_the_author_blank(tmp_path: Pat
     run.job.write_text(job.to_json())
 
     exporting.export("gguf", quants="f16")
+    exporting.export("gguf-lora")
 
     folder = exporting.project / "exports" / "0001-polite"
+    adapter = {name: field.contents() for name, field in GGUFReader(folder / "adapter.gguf").fields.items()}
     said = {name: field.contents() for name, field in GGUFReader(folder / "model-f16.gguf").fields.items()}
     record = json.loads((folder / "export.json").read_text())
     card = (folder / "README.md").read_text()
@@ -70,6 +72,7 @@ def test_a_file_says_whose_child_it_is_and_leaves_the_author_blank(tmp_path: Pat
         "finetune_workbench.version": workbench.__version__,
     }
     assert {name: said.get(name) for name in expected} == expected
+    assert {name: adapter.get(name) for name in expected} == expected
     assert not [name for name in said if "author" in name or "organization" in name]
     assert (record["base"]["licence"], record["lineage"], record["method"]) == ("apache-2.0", ["0000"], "sft")
     assert "license: apache-2.0" in card

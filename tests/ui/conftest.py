@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 WORDS = ("tall", "early", "wide", "soft", "loud", "quick", "clean", "sharp", "warm", "dry", "full", "deep")
 SIZES = [(80, 24), (200, 50)]
+PATIENCE_SECONDS = 60.0
 MACHINE = Hardware("test card", 12 * 2**30, 11 * 2**30, 32 * 2**30, 8, "570.00")
 HOSTILE = (
     "\x1b]52;c;ZXZpbA==\x07\x1b]0;title\x07\x1b[2J\x9b31m\x90q\x9c",
@@ -144,8 +146,10 @@ async def settle(pilot: Pilot[Any]) -> None:
 
 
 async def until(pilot: Pilot[Any], text: str) -> None:
-    """Waits until the screen shows a text; the test's own time limit ends a wait in vain."""
-    while text not in drawn(pilot.app):
+    """Waits until the screen shows a text, and says what it shows instead after a minute."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while text not in (now := drawn(pilot.app)):
+        assert time.monotonic() < end, f"{text!r} was never shown, but:\n{now}"
         await pilot.pause(0.02)
 
 

@@ -2,7 +2,8 @@
 
 Textual's pilot takes the app for idle once the whole process has used no CPU for 20 ms, twice a key: most of a test was
 that, and on a busy machine it gave up after a second. It holds the drawing of another screen back for 50 ms. And each
-app parses the same style sheets anew.
+app parses the same style sheets anew. A terminal shows each step of a change; no test looks before it is over, so the
+picture is made then, once.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import gc
 import time
 from collections.abc import Iterator
 from typing import Any
+from weakref import WeakSet
 
 import pytest
 from textual._context import active_app
@@ -23,7 +25,9 @@ PATIENCE_SECONDS = 1.0
 
 _hold_back = App.delay_update
 _parse = Stylesheet._parse_rules
+paint_at_once = Screen._compositor_refresh
 _parsed: dict[Any, Any] = {}
+_unpainted: WeakSet[Screen[Any]] = WeakSet()
 
 
 async def drained(min_sleep: float = 0.0, max_sleep: float = PATIENCE_SECONDS) -> None:
@@ -41,9 +45,13 @@ async def drained(min_sleep: float = 0.0, max_sleep: float = PATIENCE_SECONDS) -
             await asyncio.sleep(0.001)
             continue
         screen = app.screen_stack[-1]
-        if not waits_for_drawing(screen):
+        if waits_for_drawing(screen):
+            screen._on_timer_update()
+        elif screen in _unpainted:
+            _unpainted.discard(screen)
+            paint_at_once(screen)
+        else:
             return
-        screen._on_timer_update()
 
 
 def waits_for_drawing(screen: Screen[Any]) -> bool:
@@ -71,6 +79,15 @@ def parsed_once(self: Stylesheet, css: str, read_from: Any, *args: Any, **named:
     return _parsed[key]
 
 
+def painted_once(self: Screen[Any]) -> None:
+    """Leaves the picture to `drained`, which makes it when nothing is left to do; what lies behind goes on as ever."""
+    if self is self.app.screen and not self.app.is_inline:
+        _unpainted.add(self)
+        self._dirty_widgets.clear()
+    else:
+        paint_at_once(self)
+
+
 @pytest.fixture(autouse=True, scope="package")
 def _quick() -> Iterator[None]:
     """Of the package, so that it is there for those who walk through all screens once for a whole module."""
@@ -79,6 +96,7 @@ def _quick() -> Iterator[None]:
         patch.setattr("textual.pilot.wait_for_idle", drained)
         patch.setattr(App, "delay_update", held_back_shortly)
         patch.setattr(Stylesheet, "_parse_rules", parsed_once)
+        patch.setattr(Screen, "_compositor_refresh", painted_once)
         for name in ("collect", "freeze"):  # what Rank does once it has read all decisions: here it opens sixty times
             patch.setattr(gc, name, lambda: 0)
         yield

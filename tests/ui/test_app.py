@@ -16,6 +16,7 @@ from screens.app import PLACES, BenchApp
 from screens.base import BenchScreen
 from screens.help import ErrorScreen, QuitScreen
 from screens.messages import GoTo
+from screens.widgets.filtered import Filtered
 from screens.widgets.keys import shown_bindings
 from screens.widgets.title import TitleRow
 from tests.fake_worker import FakeWorker, make_job
@@ -24,7 +25,7 @@ from tests.ui.terminal import terminal
 from workbench import preferences
 from workbench.bench import Bench
 from workbench.errors import InputError
-from workbench.events import Planned, Started, Step
+from workbench.events import Finished, Planned, Started, Step
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -276,6 +277,64 @@ async def test_what_is_said_goes_before_where_one_is(bench: Bench) -> None:
         )
         await pilot.pause()
         assert drawn(app).splitlines()[-2].rstrip().endswith("e details")
+
+
+async def test_an_errors_key_shows_it_where_e_means_something_else(bench: Bench) -> None:
+    """On Runs e exports; while an error stands in the status row, which names e, it shows the error, then exports."""
+    run = bench.runs.create(make_job(), {"train": []})
+    run.paths.model.mkdir()
+    FakeWorker(run).sign_in().leave(Finished(step=5))
+    app = BenchApp(bench, "runs")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        app.show_error(InputError("Something went wrong.", "Do this."))
+        await pilot.press("e")
+        await settle(pilot)
+        assert isinstance(app.screen, ErrorScreen)
+        await pilot.press("escape", "e")
+        await settle(pilot)
+        assert app.current_mode == "export"
+
+
+async def test_an_errors_key_is_a_letter_where_one_types(bench: Bench) -> None:
+    """An error stands in the status row, and e goes into the filter all the same."""
+    app = BenchApp(bench, "data")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        app.show_error(InputError("Something went wrong.", "Do this."))
+        await pilot.press("slash", "e")
+        await settle(pilot)
+        assert not isinstance(app.screen, ErrorScreen)
+        assert app.screen.query_one(Filtered).text == "e"
+
+
+async def test_a_notice_longer_than_its_row_is_told_whole(bench: Bench) -> None:
+    """What the row cuts is a toast as well, above the row; what fits is in the row alone."""
+    app = BenchApp(bench)
+    async with app.run_test(size=(80, 24), notifications=True) as pilot:
+        await settle(pilot)
+        app.show_notice("short")
+        await settle(pilot)
+        assert not app._notifications
+        app.show_notice(f"{'A sentence that is longer than the row. ' * 2}Its end is told.")
+        await until(pilot, "told.")
+        lines = drawn(app).splitlines()
+        assert "told." not in lines[-2]
+        assert lines[-1].rstrip().endswith("q quit")
+
+
+async def test_a_notice_does_not_wait_on_the_screen_that_was_left(bench: Bench) -> None:
+    """One is said on Home, another on Models within its time: back on Home the first is gone."""
+    app = BenchApp(bench)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        app.show_notice("said on Home")
+        await pilot.press("2")
+        await settle(pilot)
+        app.show_notice("said on Models")
+        await pilot.press("1")
+        await settle(pilot)
+        assert "said on Home" not in drawn(app)
 
 
 async def test_no_color_means_no_colour(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,6 +48,19 @@ async def test_a_chart_has_axis_numbers_names_and_last_values() -> None:
         assert gutters == {7}
 
 
+async def test_what_does_not_fit_the_frame_is_said_shorter_and_every_line_keeps_its_name() -> None:
+    """What two names end with is written once for both lines, then the unit goes: no line is left without a name."""
+    async with ChartApp().run_test(size=(60, 14)) as pilot:
+        chart = pilot.app.query_one(LineChart)
+        names = ("chosen", "rejected", "chosen, held out", "rejected, held out")
+        chart.show([steps([1.0, 2.0], name) for name in names], title="Log-probability")
+        assert chart._labelled[0].plain == " Log-probability  ● chosen  ◆ rejected  ▲■ held out "
+        chart.show([steps([1.0, 2.0]), steps([1.0, 2.0], "held out")], title="KL from the start, nats an answer")
+        assert chart._labelled[0].plain == " KL from the start  ● training  ◆ held out "
+        chart.show([steps([1.0, 2.0]), steps([1.0, 2.0], "held out")], title="Answer length, tokens")
+        assert chart._labelled[0].plain == " Answer length, tokens  ● training  ◆ held out "
+
+
 async def test_new_data_draws_at_most_four_times_a_second() -> None:
     """Of many updates at once the first is drawn at once, the last a little later, the others never."""
     async with ChartApp().run_test(size=(60, 14)) as pilot:

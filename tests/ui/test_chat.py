@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual import events
 from textual.pilot import Pilot
 from textual.widgets import Input
 
 from screens.app import BenchApp
+from screens.chat import ChatLine
 from tests.ui.conftest import HOSTILE, SIZES, drawn, settle, until
 from workbench import session
 from workbench.bench import Bench
@@ -81,9 +83,8 @@ def test_chat_looks_right(
 async def test_an_answer_is_shown_as_plain_text(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Escape sequences and markup in an answer are shown, never obeyed; a megabyte does not freeze the screen."""
     answering(monkeypatch, tmp_path, list(HOSTILE))
-    app = BenchApp(bench)
+    app = BenchApp(bench, "chat")
     async with app.run_test(size=(100, 30)) as pilot:
-        await pilot.press("8")
         await settle(pilot)
         await ask(pilot, "Misbehave.")
         await until(pilot, "stopped by itself")
@@ -95,24 +96,24 @@ async def test_an_answer_is_shown_as_plain_text(bench: Bench, tmp_path: Path, mo
 async def test_a_model_that_dies_is_said_and_started_again(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When the model's process dies the chat says so, stays open, and the next question starts it anew."""
+    """When the model's process dies the chat says so and gives the question back; the next one starts it anew."""
     answering(monkeypatch, tmp_path, ["Here again."])
-    app = BenchApp(bench)
+    app = BenchApp(bench, "chat")
     async with app.run_test(size=(100, 30)) as pilot:
-        await pilot.press("8")
         await settle(pilot)
         await ask(pilot, "die")
         await until(pilot, "ended unexpectedly")
+        assert app.screen.query_one(ChatLine).value == "die"
         await ask(pilot, "Are you there?")
         await until(pilot, "Here again.")
+        assert "e details" not in drawn(app)
 
 
 async def test_an_answer_can_be_ended(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """x ends the answer under way; while there is none the key is greyed and says why."""
     answering(monkeypatch, tmp_path, [])
-    app = BenchApp(bench)
+    app = BenchApp(bench, "chat")
     async with app.run_test(size=(100, 30)) as pilot:
-        await pilot.press("8")
         await settle(pilot)
         await pilot.press("escape", "x")
         await until(pilot, "Nothing is being answered")
@@ -120,14 +121,31 @@ async def test_an_answer_can_be_ended(bench: Bench, tmp_path: Path, monkeypatch:
         await until(pilot, "answering")
         await pilot.press("escape", "x")
         await until(pilot, "stopped by you")
+        await pilot.press("t")
+        await until(pilot, "temperature 1")
+
+
+async def test_all_lines_of_a_pasted_text_are_asked(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Line breaks are seen as a sign in the one row to write in, and are line breaks in the question."""
+    answering(monkeypatch, tmp_path, ["Yes."])
+    app = BenchApp(bench, "chat")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await pilot.press(*"Say: ")
+        app.post_message(events.Paste("one\r\ntwo\n\n[/] three\n"))
+        await until(pilot, "Say: one⏎two⏎⏎[/] three")
+        await pilot.press("enter")
+        await until(pilot, "stopped by itself")
+        assert app.screen._talks[0].turns[0].content == "Say: one\ntwo\n\n[/] three"  # type: ignore[attr-defined]  # Chat is a screen of ours
 
 
 async def test_two_models_answer_side_by_side(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """b puts a second model beside the first, and both answer the same question."""
     answering(monkeypatch, tmp_path, ["Yes."])
-    app = BenchApp(bench)
+    app = BenchApp(bench, "chat")
     async with app.run_test(size=(120, 30)) as pilot:
-        await pilot.press("8")
         await settle(pilot)
         await pilot.press("escape", "b")
         await until(pilot, "talk with")

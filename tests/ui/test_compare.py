@@ -58,9 +58,8 @@ async def test_votes_are_counted_for_what_was_heard_and_nothing_says_which_is_wh
     """Only answers that differ are shown, without names; who always prefers the file's words prefers the file."""
     exported(bench, trained)
     same = len(bench.store.prompts("held_out") or bench.store.prompts("train")) - 2
-    app = BenchApp(bench)
+    app = BenchApp(bench, "export")
     async with app.run_test(size=(160, 30)) as pilot:
-        await pilot.press("7")
         await settle(pilot)
         await pilot.press("b")
         await until(pilot, "1 of 2 that differ")
@@ -91,9 +90,8 @@ async def test_answers_that_are_all_the_same_are_said_in_a_sentence(
     """With nothing to judge the screen says that file and run answer alike, shows no empty panels, and how to leave."""
     (tmp_path / "child.py").write_text(CHILD.replace("DIFFERENT = 2", "DIFFERENT = 0"))
     exported(bench, trained)
-    app = BenchApp(bench)
+    app = BenchApp(bench, "export")
     async with app.run_test(size=(160, 30)) as pilot:
-        await pilot.press("7")
         await settle(pilot)
         await pilot.press("b")
         await until(pilot, f"model-Q8_0.gguf answers like run {trained.id}: all 3 answers are the same word for word")
@@ -105,12 +103,11 @@ async def test_answers_that_are_all_the_same_are_said_in_a_sentence(
 
 
 async def test_only_a_verified_file_can_be_compared(bench: Bench, trained: Run) -> None:
-    """With nothing exported the key is greyed and says what to choose."""
-    app = BenchApp(bench)
+    """With nothing exported the key is greyed and says that there is nothing to hear."""
+    app = BenchApp(bench, "export")
     async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.press("7")
         await settle(pilot)
         await pilot.press("b")
         await settle(pilot)
 
-        assert "Choose a verified GGUF file" in drawn(app)
+        assert "Nothing is exported yet that could be heard" in drawn(app)

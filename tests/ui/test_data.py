@@ -10,6 +10,7 @@ import pytest
 from textual.pilot import Pilot
 
 from screens.app import BenchApp
+from screens.importing import ImportScreen
 from screens.widgets.asking import complete
 from tests.ui.conftest import SIZES, drawn, settle
 from workbench import examples, paths
@@ -178,3 +179,57 @@ async def test_a_file_that_will_be_refused_says_so_before(bench: Bench, tmp_path
         await settle(pilot)
 
         assert drawn(app) == told
+
+
+async def test_the_count_of_imports_is_there_from_the_start(bench: Bench) -> None:
+    """Every kind has its count whatever kind is shown, imports too."""
+    async with BenchApp(bench, "data").run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+
+        assert "imports 1" in drawn(pilot.app)
+
+
+async def test_the_kinds_are_no_links(bench: Bench) -> None:
+    """Textual draws a link in the terminal's blue, and the chosen kind lies on blue in the terminal's own theme."""
+    app = BenchApp(bench, "data")
+    async with app.run_test(size=(80, 24)) as pilot:
+        app.theme = "terminal"
+        await settle(pilot)
+        row = app.screen.query_one("#kinds").render_line(0)
+        styles = [segment.style for segment in row if "prompts" in segment.text]
+
+        assert all(style is not None and style.color != style.bgcolor for style in styles)
+        assert styles
+
+
+async def test_esc_leaves_the_import_at_once_where_no_file_was_read(bench: Bench, tmp_path: Path) -> None:
+    """The border says esc back: it is meant so. With a file read, esc in the path goes back to what was read."""
+    file = tmp_path / "new.jsonl"
+    file.write_text('{"prompt": "a", "completion": "b"}\n', encoding="utf-8")
+    app = BenchApp(bench, "data")
+    async with app.run_test(size=(100, 40)) as pilot:
+        await settle(pilot)
+        await pilot.press("i", "escape")
+        await settle(pilot)
+        assert not isinstance(app.screen, ImportScreen)
+        await pilot.press("i")
+        await pilot.pause()
+        app.screen.query_one("#import-path").value = str(file)  # type: ignore[attr-defined]
+        await pilot.press("enter")
+        await settle(pilot)
+        await pilot.press("p")
+        await settle(pilot)
+        assert "enter reads the file" in drawn(app)
+        await pilot.press("escape")
+        await settle(pilot)
+        assert "enter imports" in drawn(app)
+
+
+async def test_every_kind_is_named_beside_a_record(bench: Bench) -> None:
+    """At 110 columns the kinds take two rows where one is too short, so that none is out of sight."""
+    async with BenchApp(bench, "data").run_test(size=(110, 32)) as pilot:
+        await settle(pilot)
+        shown = drawn(pilot.app)
+
+    assert all(kind in shown for kind in ("prompts 12", "demonstrations 8", "pairs 0", "held out 3", "imports 1"))
+    assert "2,048: none" in shown

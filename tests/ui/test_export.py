@@ -16,7 +16,7 @@ from tests.fake_worker import FakeWorker, make_job
 from tests.ui.conftest import SIZES, drawn, settle
 from workbench import bases
 from workbench.bench import Bench
-from workbench.events import Finished
+from workbench.events import Finished, Planned, Started, Step
 from workbench.job import BaseRef
 from workbench.runs import Run
 
@@ -144,9 +144,8 @@ async def test_what_is_ticked_is_ordered(bench: Bench, trained: Run, monkeypatch
     """x orders one run for the merged weights and one for all ticked GGUF types, and launches both."""
     launched: list[Run] = []
     monkeypatch.setattr(bench.runs, "launch", launched.append)
-    app = BenchApp(bench)
+    app = BenchApp(bench, "export")
     async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.press("7")
         await settle(pilot)
         await pilot.press("enter")
         app.screen.query_one("#export-kinds", Records).select("f16")
@@ -164,9 +163,8 @@ async def test_a_newly_trained_run_is_the_one_exported(bench: Bench, trained: Ru
     """A run that finished since the screen was last seen is under the cursor when one comes back, and x exports it."""
     launched: list[Run] = []
     monkeypatch.setattr(bench.runs, "launch", launched.append)
-    app = BenchApp(bench)
+    app = BenchApp(bench, "export")
     async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.press("7")
         await settle(pilot)
         newer = bench.runs.create(make_job(base=trained.job.base, action="dpo", parent=trained.id), {"train.jsonl": []})
         newer.paths.model.mkdir()
@@ -195,9 +193,8 @@ async def test_a_reward_model_is_not_offered(bench: Bench, trained: Run) -> None
 
 async def test_nothing_ticked_is_said(bench: Bench, trained: Run) -> None:
     """With nothing ticked the export key is greyed and says why."""
-    app = BenchApp(bench)
+    app = BenchApp(bench, "export")
     async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.press("7")
         await settle(pilot)
         await pilot.press("enter", "space")
         app.screen.query_one("#export-kinds", Records).select("Q8_0")
@@ -210,9 +207,8 @@ async def test_nothing_ticked_is_said(bench: Bench, trained: Run) -> None:
 async def test_only_a_verified_file_is_chatted_with(bench: Bench, trained: Run) -> None:
     """c opens the chat with a verified GGUF under the cursor, and refuses one that failed its checks."""
     folder = exported(bench, trained)
-    app = BenchApp(bench)
+    app = BenchApp(bench, "export")
     async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.press("7")
         await settle(pilot)
         app.screen.query_one("#export-parts").focus()
         await pilot.press("j", "c")
@@ -228,9 +224,8 @@ async def test_only_a_verified_file_is_chatted_with(bench: Bench, trained: Run) 
 async def test_a_run_is_chatted_with_from_the_list_of_models(bench: Bench, trained: Run) -> None:
     """With the cursor on a run, c opens the chat with that run."""
     exported(bench, trained)
-    app = BenchApp(bench)
+    app = BenchApp(bench, "export")
     async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.press("7")
         await settle(pilot)
         await pilot.press("c")
         await settle(pilot)
@@ -245,9 +240,8 @@ async def test_a_damaged_record_hides_only_its_own_folder(bench: Bench, trained:
     broken = bench.paths.exports / "broken"
     broken.mkdir()
     (broken / "export.json").write_text("{")
-    app = BenchApp(bench)
+    app = BenchApp(bench, "export")
     async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.press("7")
         await settle(pilot)
 
         assert "model-Q8_0.gguf" in drawn(app)
@@ -261,4 +255,46 @@ async def test_an_export_at_work_is_told_of_beside_earlier_ones(bench: Bench, tr
     async with BenchApp(bench, "export").run_test(size=(120, 40)) as pilot:
         await settle(pilot)
 
-        assert f"run {working.id} is writing and checking, r shows how far it is" in drawn(pilot.app)
+        assert f"run {working.id} is writing and checking: r shows it, x there stops it" in drawn(pilot.app)
+
+
+async def test_what_has_just_been_exported_is_under_the_cursor(bench: Bench, trained: Run) -> None:
+    """A part that came or failed while the list was open is highlighted with its checks; the cursor was elsewhere."""
+    folder = exported(bench, trained)
+    async with BenchApp(bench, "export").run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        made = pilot.app.screen.query_one("#export-parts", Records)
+        assert made.record.path.name == "model-Q8_0.gguf"
+        record = json.loads((folder / "export.json").read_text())
+        record["parts"]["model-f16.gguf.unverified"] = {"verified": False, "created": 3.0, "failures": [WRONG]}
+        (folder / "model-f16.gguf.unverified").write_bytes(b"GGUF" * 500)
+        (folder / "export.json").write_text(json.dumps(record))
+        pilot.app.screen.reload()  # type: ignore[attr-defined]
+        await settle(pilot)
+
+        assert made.record.path.name == "model-f16.gguf.unverified"
+        assert "0 B" not in drawn(pilot.app), "what failed has a size"
+        assert "blk.0.attn_q.weight" in drawn(pilot.app)
+
+
+async def test_keys_without_an_export_say_so(bench: Bench, trained: Run) -> None:
+    """With a trained run and nothing exported, b and r each say in a sentence that fits what is missing."""
+    async with BenchApp(bench, "export").run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await pilot.press("b")
+        await settle(pilot)
+        assert "Nothing is exported yet that could be heard beside its run." in drawn(pilot.app)
+        await pilot.press("r")
+        await settle(pilot)
+        assert "There is no export yet: x starts one." in drawn(pilot.app)
+
+
+async def test_an_export_at_work_tells_its_speed(bench: Bench, trained: Run) -> None:
+    """The status row has bytes a second, as it has a loss in training."""
+    working = bench.runs.create(make_job(base=trained.job.base, kind="export", action="gguf", parent=trained.id), {})
+    worker = FakeWorker(working).sign_in().write(Started(), Planned(total_steps=10))
+    worker.write(Step(step=4, metrics={"bytes": 4e6, "bytes_per_second": 2.5e6}, seconds=1.0))
+    async with BenchApp(bench, "export").run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+
+        assert "2.5 MB/s" in drawn(pilot.app).splitlines()[-2]

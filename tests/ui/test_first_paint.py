@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
 from textual.app import ComposeResult
+from textual.screen import Screen
 from textual.widgets import Static
 
 from screens.app import BenchApp
 from screens.base import BenchScreen
+from tests.ui.conftest import settle
+from tests.ui.quick import paint_at_once
 from workbench.bench import Bench
 
 
@@ -39,8 +43,9 @@ async def test_a_screen_knows_its_size_before_it_is_drawn(bench: Bench) -> None:
         assert screen.seen >= {"-narrow", "-compact"}
 
 
-async def test_nothing_is_drawn_while_drawing_is_held_back(bench: Bench) -> None:
+async def test_nothing_is_drawn_while_drawing_is_held_back(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Within a batch no picture is made; after it, one with everything that changed."""
+    monkeypatch.setattr(Screen, "_compositor_refresh", paint_at_once)
     screen = Seeing()
     async with BenchApp(bench).run_test(size=(80, 24)) as pilot:
         await pilot.app.push_screen(screen)
@@ -56,3 +61,16 @@ async def test_nothing_is_drawn_while_drawing_is_held_back(bench: Bench) -> None
         screen._compositor_refresh()
 
         assert text.drawn == before + 1
+
+
+async def test_an_app_begins_on_the_place_it_was_asked_for(bench: Bench) -> None:
+    """Home is not made on the way to Runs, and is where esc leads from there."""
+    app = BenchApp(bench, "runs")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+
+        assert app.current_mode == "runs"
+        assert list(app._screen_stacks) == ["runs"]
+        await pilot.press("escape")
+        await settle(pilot)
+        assert app.current_mode == "home"

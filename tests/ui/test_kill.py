@@ -15,7 +15,8 @@ import pytest
 from screens.app import BenchApp
 from screens.live import LiveScreen
 from screens.messages import OpenRun
-from tests.ui.conftest import asked, drawn, settle
+from tests.ui.conftest import asked, settle
+from tests.ui.conftest import until as shown
 from tests.ui.terminal import Terminal, terminal
 from tests.workers import done, make, rehearsing, told, until
 from workbench.bench import Bench
@@ -135,7 +136,7 @@ async def test_a_run_goes_on_without_the_app_that_launched_it(bench: Bench, deat
             await settle(pilot)
             assert isinstance(new.screen, LiveScreen)
             assert new.screen.follower is not None
-            until(lambda: "20/20" in drawn(new))
+            await shown(pilot, "20/20")
             loss = new.screen.follower.live.metrics["loss"]
 
             assert list(loss.x) == list(range(1, 21))

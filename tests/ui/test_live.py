@@ -92,6 +92,7 @@ async def test_one_chart_at_a_time_where_it_is_narrow_and_six_where_it_is_wide(b
         screen = await opened(pilot, run)
         await pilot.press("tab")
         await until(pilot, "Reward margin")
+        assert "2 of 8" in drawn(pilot.app)
         assert [chart.display for chart in screen.query(LineChart)].count(True) == 1
         await pilot.resize_terminal(200, 50)
         await until(pilot, "samples through time")
@@ -109,11 +110,12 @@ async def test_endings_say_what_happened_and_what_to_press(bench: Bench) -> None
     good, worker = made(bench)
     worker.write(*recorded(100, 100))
     good.paths.model.mkdir()
-    good.paths.log.write_text("loading\n\x1b[31mred [/] words\n")
+    good.paths.log.write_text("loading\n\x1b[31mred [/] words\nbars \r at 0%\rbars at 100%\n")
     worker.leave(Finished(step=100))
     bad, worker = made(bench)
     worker.write(*recorded(30, 100))
-    worker.leave(Failed(kind="out_of_memory", message="The card is full.", hint="Use micro-batch 1."))
+    hint = "Use micro-batch 1." + " Or less." * 20
+    worker.leave(Failed(kind="out_of_memory", message="The card is full.", hint=hint))
     async with BenchApp(bench).run_test(size=(80, 24)) as pilot:
         screen = await opened(pilot, good)
         assert "s sample from it  e export it  c chat with it" in drawn(pilot.app)
@@ -122,6 +124,8 @@ async def test_endings_say_what_happened_and_what_to_press(bench: Bench) -> None
         await pilot.press("l")
         await until(pilot, "red [/] words")
         assert "\x1b" not in drawn(pilot.app)
+        assert "bars at 100%" in drawn(pilot.app)
+        assert "at 0%" not in drawn(pilot.app)
         await pilot.press("w")
         await until(pilot, "answer of step 100")
         assert "answer of step 50" in drawn(pilot.app)
@@ -130,6 +134,7 @@ async def test_endings_say_what_happened_and_what_to_press(bench: Bench) -> None
         await pilot.press("escape")
         screen = await opened(pilot, bad)
         assert "The card is full. Use micro-batch 1." in drawn(pilot.app)
+        assert "  r resume  l log" in drawn(pilot.app)
         assert screen.check_action("resume", ()) is True
         assert screen.check_action("chat", ()) is None
 
@@ -173,5 +178,6 @@ async def test_a_sampling_run_is_called_so_and_offers_no_fixed_prompts(bench: Be
     async with BenchApp(bench).run_test(size=(80, 24)) as pilot:
         screen = await opened(pilot, run)
         assert "0001 sampling" in drawn(pilot.app)
+        assert "5 rank its answers" in drawn(pilot.app)
         assert screen.check_action("show", ("watched",)) is False
         assert screen.check_action("show", ("log",)) is True

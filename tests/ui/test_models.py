@@ -10,6 +10,7 @@ import pytest
 from textual.pilot import Pilot
 
 from screens.app import BenchApp
+from screens.widgets.records import Records
 from tests.ui.conftest import SIZES, drawn, settle, tiny_base
 from workbench import paths
 from workbench.bench import Bench
@@ -66,6 +67,29 @@ async def _add(pilot: Pilot[Any], text: str) -> None:
     pilot.app.screen.query_one("#models-ask").value = text  # type: ignore[attr-defined]
     await pilot.press("enter")
     await settle(pilot)
+
+
+async def test_whether_it_can_be_exported_is_read_at_once_at_80_columns(tiny_bench: Bench) -> None:
+    """Before a base is trained: no, why, and the disk that its merged weights need, without scrolling."""
+    async with BenchApp(tiny_bench).run_test(size=(80, 24)) as pilot:
+        await open_models(pilot)
+        pilot.app.screen.query_one(Records).select(tiny_bench.base)
+        await settle(pilot)
+        told = " ".join(drawn(pilot.app).split())
+
+    assert "GGUF export no, because its tokenizer" in told
+    assert "of disk." in told
+
+
+async def test_the_list_is_whole_beside_what_is_known(bench: Bench) -> None:
+    """At 110 columns both stand side by side, and no column of the list is cut or left out for it."""
+    async with BenchApp(bench).run_test(size=(110, 32)) as pilot:
+        await open_models(pilot)
+        head, first = drawn(pilot.app).splitlines()[3:5]
+
+    assert "training here  GGUF" in head
+    assert "bundled" in first
+    assert "✓ fits" in first
 
 
 async def test_what_is_known_of_a_base_can_be_read_to_its_end(bench: Bench) -> None:

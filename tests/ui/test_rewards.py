@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
@@ -45,7 +46,7 @@ async def test_a_reward_model_leads_to_ppo_and_is_no_model_to_sample_or_talk_wit
     judge = trained(bench, "reward", parent.id)
     assert [source.run for source in sources(bench)] == [None, parent.id]
     assert [ref.name for ref in models(bench) if ref.kind == "run"] == [parent.id]
-    assert rewards(bench)[0] == f"run:{judge.id}"
+    assert next(iter(rewards(bench))) == f"run:{judge.id}"
     app = BenchApp(bench)
     async with app.run_test(size=(80, 24)) as pilot:
         screen = await opened(pilot, judge)
@@ -64,12 +65,14 @@ async def test_a_reward_model_leads_to_ppo_and_is_no_model_to_sample_or_talk_wit
 
 
 async def test_answers_through_time_say_what_each_is_worth(bench: Bench) -> None:
-    """PPO's figures are its reward and KL before its loss; every answer to a fixed prompt stands beside its reward."""
+    """PPO's figures are its reward and KL, no loss; every answer to a fixed prompt stands beside its reward."""
     run = trained(bench, "ppo")
     app = BenchApp(bench)
     async with app.run_test(size=(80, 24)) as pilot:
         await opened(pilot, run)
-        assert "reward 1  KL 3.25  loss 1" in drawn(app)
+        assert "reward 1  KL 3.25" in drawn(app)
+        assert "loss" not in drawn(app)
+        assert "1 of 15" in drawn(app)
         await pilot.press("w")
         await until(pilot, "answer of step 2")
         assert "2  +1.00  answer of step 2" in drawn(app)
@@ -93,8 +96,12 @@ async def test_walking_past_the_sixth_chart_shows_the_next_six(bench: Bench) -> 
 
 
 async def test_the_list_of_methods_says_what_each_is_and_a_reward_names_what_there_is(bench: Bench) -> None:
-    """A method's name says little to a newcomer, and a reward is a line to write: both have their words beside them."""
-    judge = trained(bench, "reward")
+    """Both have their words beside them; a reward can be picked, turned or written, and is read while it is written.
+
+    The start follows the method: the newest run where a run is usual, the base where the base is.
+    """
+    parent = trained(bench, "sft")
+    judge = trained(bench, "reward", parent.id)
     app = BenchApp(bench)
     async with app.run_test(size=(120, 40)) as pilot:
         await settle(pilot)
@@ -105,12 +112,28 @@ async def test_the_list_of_methods_says_what_each_is_and_a_reward_names_what_the
         assert "Reinforcement learning (PPO)" in drawn(app)
         await pilot.press("slash", *"(ppo)", "enter", "enter")
         await settle(pilot)
-        for _ in range(40):
-            if f"Here: run:{judge.id}" in drawn(app):
-                break
+        assert "‹ ppo ›" in drawn(app)
+        assert f"‹ {parent.id} sft ›" in drawn(app)
+        while "▌   Reward  " not in drawn(app):
             await pilot.press("j")
             await settle(pilot)
-        assert f"Here: run:{judge.id}" in drawn(app)
+        await pilot.press("enter")
+        await settle(pilot)
+        assert re.search(f"run:{judge.id} +reward model", drawn(app))
+        assert "1 where the known answer occurs." in drawn(app)
+        await pilot.press("G", "enter")
+        await settle(pilot)
+        await pilot.press("ctrl+u", *"rule:exakt", "enter")
+        await settle(pilot)
+        assert "There is no rule called 'exakt'." in drawn(app)
+        await pilot.press("backspace", "backspace", *"ct", "enter", "right")
+        await settle(pilot)
+        assert "‹ rule:right ›" in drawn(app)
+        await pilot.press("g", "enter")
+        await settle(pilot)
+        await pilot.press("slash", *"orpo", "enter", "enter")
+        await settle(pilot)
+        assert "‹ base: " in drawn(app)
 
 
 @pytest.mark.parametrize("scored", [False, True])

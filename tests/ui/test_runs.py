@@ -102,7 +102,7 @@ async def test_filter_compare_and_open(bench: Bench, runs: list[Run]) -> None:
 
 
 async def test_deleting_asks_first_and_refuses_a_run_with_children(bench: Bench, runs: list[Run]) -> None:
-    """d asks, esc keeps, y deletes; a run that others start from stays, and the error says so."""
+    """d asks, esc keeps, y deletes; of a run that others start from d says which they are, and asks nothing."""
     async with BenchApp(bench, "runs").run_test(size=(80, 24)) as pilot:
         await shown(pilot)
         await pilot.press("d")
@@ -113,10 +113,42 @@ async def test_deleting_asks_first_and_refuses_a_run_with_children(bench: Bench,
         await pilot.press("d", "y")
         await settle(pilot)
         assert bench.runs.ids() == ["0001", "0002"]
-        await pilot.press("G", "d", "y")
+        await pilot.press("G", "d")
+        await settle(pilot)
+        assert "Delete 0002 first: it came from run 0001." in drawn(pilot.app)
+        assert "for good?" not in drawn(pilot.app)
+        await pilot.press("y")
         await settle(pilot)
         assert bench.runs.ids() == ["0001", "0002"]
-        assert "✗" in drawn(pilot.app)
+
+
+async def test_two_marked_runs_are_compared_at_80_columns(bench: Bench, runs: list[Run]) -> None:
+    """The first m says what comes next, the second shows the comparison, esc the list with both marks."""
+    async with BenchApp(bench, "runs").run_test(size=(80, 24)) as pilot:
+        await shown(pilot)
+        await pilot.press("m")
+        await settle(pilot)
+        assert "m on another one compares the two" in drawn(pilot.app)
+        await pilot.press("G", "m")
+        await settle(pilot)
+        assert "learning rate   0.001         0.002" in drawn(pilot.app)
+        await pilot.press("escape")
+        await settle(pilot)
+        assert "learning rate   0.001" not in drawn(pilot.app)
+        assert drawn(pilot.app).count("◆") == 2
+
+
+async def test_the_tree_has_room_for_names_at_80_columns(bench: Bench, runs: list[Run]) -> None:
+    """The branches say where a run comes from, so its column makes room for what is on them."""
+    export = make_job(kind="export", action="merged", parent="0002", lineage=("0001", "0002"))
+    bench.runs.create(export, {})
+    async with BenchApp(bench, "runs").run_test(size=(80, 24)) as pilot:
+        await shown(pilot)
+        assert "run 0001" in drawn(pilot.app)
+        await pilot.press("v")
+        await settle(pilot)
+        assert "   ╰─ export merged" in drawn(pilot.app)
+        assert "run 0001" not in drawn(pilot.app)
 
 
 async def test_an_empty_project_names_the_key(empty_bench: Bench) -> None:

@@ -10,11 +10,12 @@ from textual.pilot import Pilot
 from screens.app import BenchApp
 from screens.sample import SampleScreen
 from tests.fake_worker import FakeWorker, make_job
-from tests.ui.conftest import SIZES, drawn, settle
+from tests.ui.conftest import SIZES, asked, drawn, settle
 from workbench.bench import Bench
 from workbench.events import Completed, Finished, Planned, Started, Step, Stopped
 from workbench.job import BaseRef
 from workbench.next_step import NextStep
+from workbench.records import ImportReport, NewPrompt
 
 
 def sampling(bench: Bench) -> FakeWorker:
@@ -45,9 +46,8 @@ async def test_a_run_is_followed_stored_and_can_be_stopped(bench: Bench) -> None
     """Progress and completions show as they come, they reach the store, x asks for a stop, and then c is offered."""
     worker = sampling(bench)
     before = bench.store.counts().completions
-    app = BenchApp(bench)
+    app = BenchApp(bench, "sample")
     async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.press("4")
         await settle(pilot)
 
         assert "3/8" in drawn(app)
@@ -70,9 +70,8 @@ async def test_a_run_is_followed_stored_and_can_be_stopped(bench: Bench) -> None
 
 async def test_the_form_makes_the_order(bench: Bench) -> None:
     """What is chosen in the form is what would be sampled: which prompts, how many, with which settings."""
-    app = BenchApp(bench)
+    app = BenchApp(bench, "sample")
     async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.press("4")
         await settle(pilot)
 
         assert "24 completions" in drawn(app)  # six prompts without any, four each
@@ -92,9 +91,8 @@ async def test_the_form_makes_the_order(bench: Bench) -> None:
 
 async def test_without_prompts_starting_says_what_to_do(empty_bench: Bench) -> None:
     """An empty project's s is greyed and gives the reason with the next key."""
-    app = BenchApp(empty_bench)
+    app = BenchApp(empty_bench, "sample")
     async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.press("4")
         await settle(pilot)
         await pilot.press("s")
         await pilot.pause()
@@ -103,10 +101,14 @@ async def test_without_prompts_starting_says_what_to_do(empty_bench: Bench) -> N
 
 
 async def test_the_next_step_and_the_limit_speak_of_this_screen(bench: Bench) -> None:
-    """The status row names s and not 4; no limit reads `all`; a wrong limit is told by the field's label."""
-    app = BenchApp(bench)
+    """The status row names s and not 4; no limit reads `all`; a wrong limit is told by the field's label.
+
+    Tags that demonstrations have can be picked.
+    """
+    tagged = [(0, "Low.", (("quality", "low"),))]
+    bench.store.add_import(ImportReport("tagged.jsonl", "prompts"), [NewPrompt(asked("Which?"))], tagged)
+    app = BenchApp(bench, "sample")
     async with app.run_test(size=(100, 24)) as pilot:
-        await pilot.press("4")
         await settle(pilot)
         app.next_step = NextStep("completions", "4", "answer: press 4", "answer: press s")
         app.dress(app.screen)  # type: ignore[arg-type]  # it is Sample
@@ -119,6 +121,10 @@ async def test_the_next_step_and_the_limit_speak_of_this_screen(bench: Bench) ->
         await pilot.pause()
 
         assert "At most = 99 is above its greatest value" in drawn(app)
+        await pilot.press("escape", "a", "G", "k", "k", "right")
+        await settle(pilot)
+
+        assert "‹ quality=low ›" in drawn(app)
 
 
 async def test_a_prompt_is_named_once_over_its_answers(bench: Bench) -> None:

@@ -13,10 +13,12 @@ from screens.app import BenchApp
 from screens.messages import ProjectChanged
 from screens.train import TrainScreen
 from screens.widgets.form import shown
-from tests.ui.conftest import SIZES, drawn, settle, until
+from tests.ui.conftest import SIZES, asked, drawn, settle, until
 from workbench import orders
 from workbench.bench import Bench
+from workbench.errors import SettingError
 from workbench.presets import Preset
+from workbench.records import ImportReport, NewPrompt
 from workbench.runs import Run
 
 
@@ -33,7 +35,7 @@ def test_the_form_looks_right(tiny_bench: Bench, size: tuple[int, int], snap_com
 
     async def change_one(pilot: Pilot[Any]) -> None:
         await open_form(pilot)
-        await pilot.press("j", "j", "j", "j", "j", "enter", "3", "2", "enter")
+        await pilot.press("j", "j", "j", "j", "j", "j", "enter", "3", "2", "enter")
         await settle(pilot)
 
     assert snap_compare(BenchApp(tiny_bench), terminal_size=size, run_before=change_one)
@@ -44,7 +46,7 @@ async def test_a_wrong_value_is_a_sentence_at_once_and_is_not_taken(bench: Bench
     app = BenchApp(bench)
     async with app.run_test(size=(80, 24)) as pilot:
         await open_form(pilot)
-        await pilot.press("j", "j", "j", "j", "j", "enter", "9", "9", "9", "9", "enter")
+        await pilot.press("j", "j", "j", "j", "j", "j", "enter", "9", "9", "9", "9", "enter")
         await settle(pilot)
 
         assert "rank = 9999 is above its greatest value 512." in drawn(app)
@@ -68,10 +70,27 @@ async def test_a_wrong_value_is_a_sentence_at_once_and_is_not_taken(bench: Bench
 
 
 async def test_choices_turn_and_are_picked_from_a_list(bench: Bench) -> None:
-    """Right takes the next choice, enter opens the list of them, and a method without data cannot be started."""
+    """Right takes the next choice, enter opens the list of them, and a method without data cannot be started.
+
+    What is written freely can be picked as well where the project has something that suits, such as its tags.
+    """
+    tagged = [(0, answer, (("quality", answer),)) for answer in ("low", "high")]
+    bench.store.add_import(ImportReport("tagged.jsonl", "prompts"), [NewPrompt(asked("Which?"))], tagged)
     app = BenchApp(bench)
     async with app.run_test(size=(80, 24)) as pilot:
         await open_form(pilot)
+        await pilot.press("j", "j", "j", "j", "enter")
+        await settle(pilot)
+
+        assert "quality    high, low" in drawn(app)
+        await pilot.press("j", "enter")
+        await settle(pilot)
+
+        assert "‹ quality ›               * was empty" in drawn(app)
+        await pilot.press("right", "g")
+        await settle(pilot)
+
+        assert "‹ none ›" in drawn(app)
 
         assert "‹ sft ›" in drawn(app)
         assert "✓ Fits" in drawn(app)
@@ -102,7 +121,7 @@ async def test_keys_before_the_form_is_read_wait_for_it(bench: Bench, monkeypatc
     monkeypatch.setattr(orders, "suggested_preset", slow)
     async with BenchApp(bench).run_test(size=(80, 24)) as pilot:
         await settle(pilot)
-        await pilot.press("t", "j", "j", "j", "j", "j", "enter", "3", "2", "enter")
+        await pilot.press("t", "j", "j", "j", "j", "j", "j", "enter", "3", "2", "enter")
 
         assert "‹ sft ›" not in drawn(pilot.app)
         read.set()
@@ -128,7 +147,7 @@ async def test_an_editor_stays_open_whatever_is_told_late(bench: Bench) -> None:
     """Moves and enter that come in one go leave the editor open, and so does a project that changes meanwhile."""
     async with BenchApp(bench).run_test(size=(80, 24)) as pilot:
         await open_form(pilot)
-        for key in ("j", "j", "j", "j", "j", "enter"):
+        for key in ("j", "j", "j", "j", "j", "j", "enter"):
             pilot.app.simulate_key(key)
         await settle(pilot)
         await pilot.press("3")
@@ -144,7 +163,10 @@ async def test_an_editor_stays_open_whatever_is_told_late(bench: Bench) -> None:
 
 
 async def test_starting_orders_exactly_what_the_form_says(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """s makes the run with the changed settings and the name, launches it, and the app opens it."""
+    """s makes the run with the changed settings and the name, launches it, and the app opens it.
+
+    Why it did not start before is not said any longer.
+    """
     opened: list[str] = []
     monkeypatch.setattr(
         type(bench.runs), "launch", lambda self, run: None
@@ -155,12 +177,17 @@ async def test_starting_orders_exactly_what_the_form_says(bench: Bench, monkeypa
         await open_form(pilot)
         await pilot.press("j", "j", "j", "enter", "m", "i", "n", "e", "enter")
         await settle(pilot)
-        await pilot.press("j", "j", "enter", "8", "enter")
+        await pilot.press("j", "j", "j", "enter", "8", "enter")
         await settle(pilot)
+        app.show_error(SettingError("It did not start.", "Then change this."))
+        await pilot.pause()
+
+        assert "e details  Then change this." in drawn(app)
         await pilot.press("s")
         await settle(pilot)
 
         assert not isinstance(app.screen, TrainScreen)
+        assert app.error is None
     job = bench.runs.get("last").job
 
     assert opened == [job.run]

@@ -71,16 +71,17 @@ def charts(live: Live, chosen: Sequence[Panel]) -> list[Chart]:
 def _lines(live: Live, panel: Panel) -> list[Line]:
     lines = []
     several = len(panel.metrics) > 1
+    shared = _shared(panel.metrics)
     for name in panel.metrics:
         series = _series(live, name)
         if len(series):
             scale = GIB if name == "memory" else 1
             smooth = len(series) >= SMOOTH_FROM and name not in NEVER_SMOOTH
-            lines.append(Line(_words(name) if several else "training", series.x, series.y / scale, smooth))
+            lines.append(Line(_words(name, shared) if several else "training", series.x, series.y / scale, smooth))
     for name in panel.metrics:
         held_out = live.evaluations.get(name)
         if held_out is not None and len(held_out):
-            lines.append(Line(f"{_words(name)}, held out" if several else "held out", held_out.x, held_out.y))
+            lines.append(Line(f"{_words(name, shared)}, held out" if several else "held out", held_out.x, held_out.y))
     return lines
 
 
@@ -92,5 +93,13 @@ def _series(live: Live, name: str) -> Series:
     return live.metrics.get(name, Series())
 
 
-def _words(name: str) -> str:
-    return name.replace("_logp", "").removesuffix("_seconds").replace("_", " ")
+def _shared(names: Sequence[str]) -> tuple[str, str]:
+    """The first and the last word that all of several names have: the chart's title says it already."""
+    words = [name.split("_") for name in names]
+    first, last = ({parts[at] for parts in words} for at in (0, -1))
+    many = len(names) > 1 and all(len(parts) > 1 for parts in words)
+    return f"{first.pop()}_" if many and len(first) == 1 else "", f"_{last.pop()}" if many and len(last) == 1 else ""
+
+
+def _words(name: str, shared: tuple[str, str]) -> str:
+    return name.removeprefix(shared[0]).removesuffix(shared[1]).replace("_", " ")

@@ -26,6 +26,9 @@ PERCENTILES = (1.0, 99.0)
 PERCENTILES_FROM = 50
 """Fewer points than this are all shown: a percentile of them would cut real ones off."""
 
+LEAST_SPAN = 0.002
+"""Of the values' size. Labels have four digits: on a finer axis 0.69312 and 0.69315 stood side by side as 0.6931."""
+
 LIMIT_SAMPLE = 20_000
 """Points looked at to choose the limits; a stride over the rest changes them by less than a dot."""
 
@@ -184,10 +187,11 @@ def limits(lines: Sequence[Floats], full: bool) -> tuple[float, float]:
         bottom, top = float(values.min()), float(values.max())
     else:
         bottom, top = (float(v) for v in np.percentile(values, PERCENTILES))
-    if top - bottom <= 1e-12 * max(abs(top), abs(bottom), 1e-300):
-        air = abs(top) * 0.05 or 0.5
+    size = max(abs(top), abs(bottom))
+    if top - bottom <= 1e-12 * max(size, 1e-300):
+        air = size * 0.05 or 0.5
     else:
-        air = (top - bottom) * 0.04
+        air = max((top - bottom) * 0.04, (LEAST_SPAN * size - (top - bottom)) / 2)
     return bottom - air, top + air
 
 

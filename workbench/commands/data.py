@@ -18,7 +18,8 @@ SHOWN_REJECTS = 5
 def import_(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="JSONL, JSON, CSV or parquet, or one of them as .gz.")],
     layout: Annotated[
-        str | None, typer.Option("--as", metavar="LAYOUT", help="The layout, where the guess is wrong.")
+        str | None,
+        typer.Option("--as", metavar="LAYOUT", help="The layout, where the guess is wrong; below is the list."),
     ] = None,
     held_out: Annotated[
         bool, typer.Option("--held-out", help="Keep these prompts for measuring: they never train.")
@@ -33,12 +34,20 @@ def import_(
     named = layout.replace("-", "_") if layout else None
     with opened(project) as bench:
         report = importing.import_file(bench.store, file, layout=named, split="held_out" if held_out else "train")
-    added = ", ".join(f"{count} {what}" for what, count in report.added.items() if count) or "nothing new"
-    output.show(f"{file.name} read as {report.layout}: {report.rows_ok} rows, {added}.")
+    added = ", ".join(_counted(count, what) for what, count in report.added.items() if count) or "nothing new"
+    output.show(f"{file.name} read as {report.layout}: {_counted(report.rows_ok, 'rows')}, {added}.")
+    known = report.rows_ok - report.added.get("prompts", 0)
+    if held_out and known > 0:
+        output.say(f"{_counted(known, 'rows')} gave no new prompt: one that trains already goes on training.")
     if report.runner_up:
         output.show(f"It could also be {report.runner_up}: choose with --as, in a new project.")
     for line, why in report.rejected[:SHOWN_REJECTS]:
-        output.say(f"left out, line {line}: {why}")
+        output.say(f"left out, {file.name}, line {line}: {why}")
     if len(report.rejected) > SHOWN_REJECTS:
         output.say(f"left out, {len(report.rejected) - SHOWN_REJECTS} more rows: --json names them all")
     output.document(asdict(report))
+
+
+def _counted(count: int, what: str) -> str:
+    """`3 rows`, `1 row`."""
+    return f"{count} {what.removesuffix('s') if count == 1 else what}"

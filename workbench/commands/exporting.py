@@ -20,8 +20,6 @@ from workbench.paths import ProjectPaths
 
 if TYPE_CHECKING:
     from workbench.bench import Bench
-    from workbench.events import Metrics
-    from workbench.live import Live
     from workbench.records import Conversation
     from workbench.session import ModelRef, Session
 
@@ -82,7 +80,7 @@ def export(
     if os.sep in model and not Path(model).expanduser().is_dir():
         raise InputError(f"There is no folder {model}.", "Give a run's number, `last`, or a folder with a model.")
     settled: dict[str, Any] = {**parse_assignments(changes or [])}
-    if quants == ["list"]:
+    if quants and "list" in quants:
         with _bench_for(model, project, {}, detach=False) as bench:
             _list_types(bench, model, output)
         return
@@ -97,42 +95,6 @@ def export(
         follower = reports.start(bench, exported, output, detach=detach)
         if follower is not None:
             reports.tell(exported, follower, output)
-            show_checks(follower.live, output)
-
-
-def show_checks(live: Live, output: Output) -> None:
-    """Every part that was written in a row: each figure beside the mark that it had to reach, and where it lies."""
-    from workbench.hardware import human_bytes
-
-    checks = {(v.target, v.check): v for v in live.verified}
-    rows = []
-    for part in live.exported:
-        mine = {check: found for (target, check), found in checks.items() if target == part.target}
-        passed = all(found.passed for found in mine.values())
-        answers, stops = (dict(mine[name].figures) if name in mine else {} for name in ("answers", "stops"))
-        texts = [found.figures for found in mine.values() if "different" in found.figures]
-        same = [int(sum(row[name] or 0 for row in texts)) for name in ("texts", "different")]
-        rows.append(
-            (
-                part.target,
-                human_bytes(part.size_bytes),
-                "✓ verified" if passed else "✗ failed",
-                _with_mark(answers, "greedy_agreement", "mark_agreement", "{:.2%} ≥ {:.1%}"),
-                _with_mark(answers, "mean_kl", "mark_kl", "{:.1e} ≤ {:g}"),
-                _with_mark(stops, "share", "mark_share", "{:.0%} ≥ {:.0%}"),
-                f"{same[0] - same[1]} of {same[0]}" if texts else "",
-                part.path,
-            )
-        )
-    output.table(("part", "size", "check", "same tokens", "KL", "stops", "texts and chats", "file"), rows)
-
-
-def _with_mark(figures: Metrics, name: str, mark: str, words: str) -> str:
-    """A figure and its mark; the figure alone where there is none."""
-    value, least = figures.get(name), figures.get(mark)
-    if value is None:
-        return ""
-    return words.format(value, least) if least is not None else words.partition(" ")[0].format(value)
 
 
 def _list_types(bench: Bench, model: str, output: Output) -> None:
@@ -278,5 +240,8 @@ def _model(name: str, project: Path | None) -> tuple[ModelRef, ProjectPaths]:
         if run.job.kind != "train":
             raise RunError(f"Run {run.id} is not a training run, so it has no model.", "See: workbench runs")
         if not run.paths.model.is_dir():
-            raise RunError(f"Run {run.id} has no finished model yet.", f"Follow it: workbench watch {run.id}")
+            raise RunError(
+                f"Run {run.id} has no finished model yet.",
+                f"See workbench watch {run.id}; a stopped run goes on with workbench resume {run.id}.",
+            )
         return ModelRef("run", run.id), bench.paths

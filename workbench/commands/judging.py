@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from workbench.commands import reports
+from workbench.commands import reports, setting_list
 from workbench.commands.options import AsJson, Detach, Project, opened
+from workbench.errors import InputError
 from workbench.output import Output
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ def judge(
         bool, typer.Option("--queue", help="Rank next what it is least sure of: sets the order of workbench rank.")
     ] = False,
     changes: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any other setting of the judge.")
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Any other setting of the judge; `list` tells them."),
     ] = None,
     detach: Detach = False,
     project: Project = None,
@@ -39,9 +41,17 @@ def judge(
     """
     from workbench import judging
     from workbench.fields import parse_assignments
-    from workbench.judges.reward_model import judge_name
+    from workbench.judges.reward_model import JUDGE, judge_name
 
     output = Output(as_json)
+    if setting_list.asked_for(changes):
+        setting_list.show(JUDGE.fields, output)
+        return
+    if queue and detach:
+        raise InputError(
+            "--queue does not go with --detach: the scores have to be there first.",
+            "Leave out --detach, or ask again with --queue when the run is done.",
+        )
     with opened(project) as bench:
         scorer = judging.reward_run(bench, run)
         name = judge_name(scorer.id)

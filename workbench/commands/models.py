@@ -88,7 +88,7 @@ def _list(found: list[Base], chosen: str, output: Output) -> None:
         (
             "*" if base.spec == chosen else "",
             base.name,
-            f"{base.parameters / 1e6:,.0f} M" if base.parameters else "",
+            f"{base.parameters / 1e6:,.{1 if base.parameters < 1e6 else 0}f} M" if base.parameters else "",
             human_bytes(base.size_bytes) if base.size_bytes else "",
             base.architecture,
             "yes" if base.usable else "no",

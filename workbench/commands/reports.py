@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from workbench.commands.checks import show_checks
 from workbench.commands.options import take_in
 from workbench.output import Output, seconds_in_words
 
@@ -120,8 +121,10 @@ def tell(run: Run, follower: Follower, output: Output, *next_steps: str, more: M
     told = outcome(run, follower)
     output.show(f"Run {run.id} {told['state']} after {seconds_in_words(told['seconds'])}.")
     for label, figures in (("last step", told["metrics"]), ("held out", told["held_out"]), ("result", told["summary"])):
-        if figures:
+        if figures and run.job.kind != "export":
             output.show(f"  {label}: {in_words(figures)}")
+    if run.job.kind == "export":
+        show_checks(follower.live, output)
     for step in next_steps:
         output.show(f"  {step}")
     output.document({**told, **(more or {})})

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from workbench.commands import reports
+from workbench.commands import reports, setting_list
 from workbench.commands.options import AsJson, Detach, Project, opened, trained_run
 from workbench.errors import DiskFullError, InputError
 from workbench.output import Output
@@ -51,14 +51,15 @@ def sample(
         ),
     ] = None,
     changes: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any other setting of the sampler.")
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Any other setting of the sampler; `list` tells them."),
     ] = None,
     detach: Detach = False,
     project: Project = None,
     as_json: AsJson = False,
 ) -> None:
     """Let a model answer prompts several times, to be ranked."""
-    from workbench import orders
+    from workbench import orders, samplers
     from workbench.fields import parse_assignments
 
     named: dict[str, Any] = {
@@ -71,6 +72,9 @@ def sample(
     named["tags"] = ", ".join(tags) if tags else None
     settled: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
     output = Output(as_json)
+    if setting_list.asked_for(changes):
+        setting_list.show(samplers.get("transformers").fields, output)
+        return
     with opened(project) as bench:
         order = orders.SampleOrder(
             source=None if source in (None, "base") else trained_run(bench, source),
@@ -110,9 +114,8 @@ def pairs(
     output = Output(as_json)
     with opened(project) as bench:
         found: list[Pair] = orders.pairs(bench, ", ".join(judges or []))
-    if not found:
-        named = f" by {', '.join(judges)}" if judges else ""
-        raise InputError(f"There are no preference pairs{named} yet.", "Rank some completions first: workbench rank")
+        if not found:
+            raise _no_pairs(judges or [], {ranking.judge for ranking in bench.store.rankings()})
     rows = examples.dpo_rows(found)
     if out is None:
         output.document({"count": len(rows), "pairs": rows})
@@ -122,6 +125,15 @@ def pairs(
     _write_rows(out, rows)
     output.show(f"{len(rows)} pairs written to {out}.")
     output.document({"count": len(rows), "file": out.resolve()})
+
+
+def _no_pairs(named: list[str], judges: set[str]) -> InputError:
+    """Why there are none: nothing was ranked, or by others than those named."""
+    by = f" by {', '.join(named)}" if named else ""
+    hint = "Rank some completions first: workbench rank"
+    if named and judges:
+        hint = f"Judges here: {', '.join(sorted(judges))}."
+    return InputError(f"There are no preference pairs{by} yet.", hint)
 
 
 def _write_rows(path: Path, rows: list[dict[str, Any]]) -> None:

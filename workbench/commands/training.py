@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from workbench.commands import reports
+from workbench.commands import reports, setting_list
 from workbench.commands.options import AsJson, Detach, Project, RunName, opened, trained_run
 from workbench.methods.shared import SOFT
 from workbench.output import Output, seconds_in_words
@@ -35,7 +35,7 @@ def train(
     ] = None,
     changes: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; may be given several times."),
+        typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; several times. `list` tells them all."),
     ] = None,
     name: Annotated[str, typer.Option("--name", metavar="NAME", help="A name of your own for the run.")] = "",
     detach: Detach = False,
@@ -46,11 +46,15 @@ def train(
 
     Ctrl-C stops following, never the training.
     """
-    from workbench import orders, tuning
+    from workbench import methods, orders, presets, tuning
     from workbench.fields import parse_assignments
 
     output = Output(as_json)
     with opened(project) as bench:
+        if setting_list.asked_for(changes):
+            chosen = presets.get(preset) if preset else orders.suggested_preset(bench)
+            setting_list.show(methods.get(method).all_fields, output, chosen.settings(method))
+            return
         run = orders.train(
             bench,
             method,
@@ -99,7 +103,7 @@ def runs(
         rows = [
             (
                 branches[run.id] + run.id,
-                run.job.action,
+                run.job.does,
                 f"{status.glyph} {status.state}",
                 f"{status.step}/{status.total_steps}" if status.total_steps else str(status.step),
                 run.job.parent or run.job.base.name,

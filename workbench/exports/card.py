@@ -61,8 +61,9 @@ def write(source: Source, record: Mapping[str, Any]) -> str:
     lines += ["## Does it answer like the model that was trained?", "", *_table(record), ""]
     lines += [
         "Greedy agreement: on the merged model's own greedy answers to held-out prompts, the share of tokens at which "
-        "both models' likeliest token is the same. Mean KL: how far the next-token distributions are apart there, in "
-        "nats a token. The merge is compared with the trained adapter, a GGUF with the merged model.",
+        "both models' likeliest token is the same; after a + those at which the merged model itself is undecided. "
+        "Mean KL: how far the next-token distributions are apart there, in nats a token. The merge is compared with "
+        "the trained adapter, a GGUF with the merged model.",
         "",
         "## Using it",
         "",
@@ -100,7 +101,9 @@ def _table(record: Mapping[str, Any]) -> list[str]:
         size = part.get("size_bytes", 0) / 1e6
         mark = MARKS.get(str(part.get("target")))
         marks = f"≥ {mark.agreement:.1%}, ≤ {mark.mean_kl:g}" if mark else ""
-        told = [_share(figures.get("greedy_agreement"), 2), _nats(figures.get("mean_kl")), marks]
+        ties, positions = figures.get("near_ties"), figures.get("positions")
+        toss_ups = f" + {ties / positions:.2%}" if ties and positions else ""
+        told = [_share(figures.get("greedy_agreement"), 2) + toss_ups, _nats(figures.get("mean_kl")), marks]
         told.append(_share(stops.get("share"), 0))
         verified = "yes" if part.get("verified") else "no: not for use"
         rows.append(f"| `{name}` | {size:.1f} MB | {' | '.join(told)} | {verified} |")

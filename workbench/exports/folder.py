@@ -11,6 +11,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -28,6 +29,12 @@ OLD = ".old"
 INODE = "inode"
 UNVERIFIED = ".unverified"
 """What failed a check keeps its bytes under this ending: it can be looked into and is never loaded by mistake."""
+
+_LEFTOVER = re.compile(
+    r"(model-\w+\.gguf|base-f16\.gguf|adapter\.gguf|importance\.npz|merged|README\.md|Modelfile|export\.json)"
+    rf"({re.escape(PARTIAL)}|{re.escape(OLD)})"
+)
+"""Names under which only a killed export leaves something; anything else in a folder is a person's."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -48,7 +55,7 @@ class Delivery:
         """Removes what a killed export left half done; a folder that nothing comes to lie in is not left behind."""
         with disk_errors(self.root.parent, f"The folder {self.root.name}"):
             self.root.mkdir(parents=True, exist_ok=True)
-        for left in (*self.root.glob(f"*{PARTIAL}"), *self.root.glob(f"*{OLD}")):
+        for left in leftovers(self.root):
             final = left.with_name(left.name.removesuffix(OLD))
             if left.name.endswith(OLD) and not final.exists():  # killed between the two renames of `_exchange`
                 left.rename(final)
@@ -115,7 +122,8 @@ def folder_for(out: str, run: str | None) -> Path:
     folder = Path(out).expanduser().absolute()
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder.name} is a file, not a folder.", "Name a new folder with out.")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / RECORD).is_file():
+    foreign = folder.is_dir() and set(folder.iterdir()) - set(leftovers(folder))
+    if foreign and not (folder / RECORD).is_file():
         raise InputError(f"The folder {folder.name} holds other files.", "Name a new or empty folder with out.")
     held = Delivery(folder).record()
     if held and held.get("run") != run:
@@ -124,6 +132,11 @@ def folder_for(out: str, run: str | None) -> Path:
     if not standing.is_dir() or not os.access(standing, os.W_OK | os.X_OK):
         raise InputError(f"Nothing can be written into {standing}.", "Name a folder of your own with out.")
     return folder
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """What killed exports left half done in a folder."""
+    return sorted(path for path in folder.iterdir() if _LEFTOVER.fullmatch(path.name))
 
 
 def read_record(path: Path) -> dict[str, Any]:

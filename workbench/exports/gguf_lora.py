@@ -10,13 +10,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import workbench
 from workbench.errors import ExportError
 from workbench.events import Exported, Metrics
 from workbench.exports import COMMON, Export
 
 if TYPE_CHECKING:
     from workbench.exports.adapter import Adapter
+    from workbench.exports.gguf.metadata import Description
     from workbench.exports.task import Task
     from workbench.exports.tensors import Merged
     from workbench.worker.context import RunContext
@@ -38,6 +38,7 @@ def export(context: RunContext) -> Metrics:
     """Writes, verifies and publishes the adapter of the job, and returns its figures."""
     from workbench.exports import answers, card, making, task
     from workbench.exports.folder import disk_errors, remove, removed_on_failure
+    from workbench.exports.gguf import facts
     from workbench.exports.plan import BytePlan, quantised_bytes
 
     job = task.prepare(context)
@@ -54,17 +55,17 @@ def export(context: RunContext) -> Metrics:
     progress = task.Progress(context, plan.written)
     with removed_on_failure(base, path), disk_errors(job.delivery.root, "the adapter"):
         context.phase("writing the adapter")
-        write(path, job.merged, adapter, job.source.title)
+        write(path, job.merged, adapter, facts.description(job.source))
         progress.add(path.stat().st_size)
         _write_base(job, base, progress)
         size = path.stat().st_size
         context.emit(Exported(target=TARGET, path=str(job.delivery.root / FILE), size_bytes=size))
         verdict = job.checker.check_gguf(base, TARGET, lora=path)
         remove(base)
-        facts = {"target": TARGET, "size_bytes": size, **verdict.row}
+        row = {"target": TARGET, "size_bytes": size, **verdict.row}
         if not verdict.passed:
-            raise verdict.error(job.delivery.reject(FILE, facts).name)
-        job.delivery.publish(FILE, facts)
+            raise verdict.error(job.delivery.reject(FILE, row).name)
+        job.delivery.publish(FILE, row)
         job.delivery.write_text("README.md", card.write(job.source, job.delivery.record()))
     progress.finish()
     return task.summary({TARGET: (verdict, size)})
@@ -88,19 +89,20 @@ def fitting(job: Task) -> Adapter:
     return adapter
 
 
-def write(path: Path, merged: Merged, adapter: Adapter, title: str) -> None:
+def write(path: Path, merged: Merged, adapter: Adapter, description: Description) -> None:
     """Writes the adapter's matrices under llama.cpp's names, float32."""
     import gguf
 
-    from workbench.exports.gguf import family, writing
+    from workbench.exports.gguf import family, metadata, writing
 
     names = writing.names(merged)
     writer = gguf.GGUFWriter(path, family.of(merged.config).architecture)
     try:
         writer.add_type(gguf.GGUFType.ADAPTER)
         writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
-        writer.add_name(title)
-        writer.add_string("finetune_workbench.version", workbench.__version__)
+        writer.add_name(description.name)
+        metadata.add_base(writer, description)
+        metadata.add_lineage(writer, description)
         shared = {adapter.change(source).scale * adapter.change(source).a.shape[0] for source in adapter.touched}
         alpha = shared.pop() if len(shared) == 1 else 0.0
         writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, alpha)

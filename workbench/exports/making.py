@@ -166,7 +166,8 @@ class Making:
         verdict = self.job.checker.check_gguf(path, name)
         self.job.delivery.facts["chain"][name] = verdict.figures
         if not verdict.passed:
-            raise verdict.error(self.job.delivery.reject(file_name(name), verdict.row).name)
+            row = {"target": name, "size_bytes": path.stat().st_size, **verdict.row}
+            raise verdict.error(self.job.delivery.reject(file_name(name), row).name)
         return path
 
     def _deliver(self, name: str, path: Path) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from workbench.formats import BadRow, Layout, Parsed, Row
-from workbench.formats.turns import kind_of, optional_text, prompt_of, text_of, usable
+from workbench.formats.turns import imitable, kind_of, optional_text, prompt_of, text_of, usable
 from workbench.records import Conversation, NewPrompt, Turn
 
 ANSWERS = ("output", "response")
@@ -16,7 +16,7 @@ def fits(row: Row) -> bool:
 
 
 def parse(row: Row) -> Parsed:
-    prompt = NewPrompt(alpaca_prompt(row), kind=kind_of(row))
+    prompt = NewPrompt(alpaca_prompt(imitable(row)), kind=kind_of(row))
     return Parsed(demonstrations=((prompt, text_of(row, next((key for key in ANSWERS if key in row), "output"))),))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from workbench.formats import Layout, Parsed, Row
-from workbench.formats.turns import conversation, demonstrations_of, is_turns, kind_of, optional_text
+from workbench.formats.turns import conversation, demonstrations_of, imitable, is_turns, kind_of, optional_text
 
 
 def fits(row: Row) -> bool:
@@ -11,7 +11,7 @@ def fits(row: Row) -> bool:
 
 
 def parse(row: Row) -> Parsed:
-    turns = conversation(row.get("messages"), system=optional_text(row, "system", "system_prompt"))
+    turns = conversation(imitable(row).get("messages"), system=optional_text(row, "system", "system_prompt"))
     return demonstrations_of(turns, kind_of(row))
 
 

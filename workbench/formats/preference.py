@@ -24,7 +24,7 @@ from workbench.formats.turns import (
 from workbench.records import Conversation, NewPrompt
 
 CHOSEN = ("chosen", "chosen_response", "chosen_answer")
-REJECTED = ("rejected", "rejected_response", "rejected_answer")
+REJECTED = ("rejected", "rejected_response", "rejected_answer", "rejected_messages")
 PROMPTS = ("prompt", "question", "query", "input")
 TURNS = ("messages", "conversations")
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from workbench.formats import BadRow, Layout, Parsed, Row
+from workbench.formats import Layout, Parsed, Row
 from workbench.formats.turns import (
     check_order,
     conversation,
     demonstrations_of,
+    imitable,
     kind_of,
     optional_text,
     prompt_of,
@@ -22,9 +23,7 @@ def fits(row: Row) -> bool:
 
 
 def parse(row: Row) -> Parsed:
-    if row.get("label") is False:  # KTO's rows: imitating these would teach the mistakes
-        raise BadRow("'label' is false: it is a bad answer, and demonstrations are imitated")
-    prompt = _prompt(row)
+    prompt = _prompt(imitable(row))
     kind = kind_of(row)
     if not isinstance(row.get("completion"), list):
         known = optional_text(row, "answer") or None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from workbench.formats import BadRow, Layout, Parsed, Row
 from workbench.formats.alpaca import history_of
-from workbench.formats.turns import kind_of, optional_text, prompt_of, text_of
+from workbench.formats.turns import imitable, kind_of, optional_text, prompt_of, text_of
 from workbench.records import NewPrompt
 
 QUESTIONS = ("question", "query", "problem", "instruction", "prompt", "input")
@@ -28,7 +28,7 @@ def fits(row: Row) -> bool:
 
 
 def parse(row: Row) -> Parsed:
-    question_key, answer_key = _question_key(row), _key(row, ANSWERS)
+    question_key, answer_key = _question_key(row), _key(imitable(row), ANSWERS)
     if question_key is None or answer_key is None:
         raise BadRow(f"{'a question' if question_key is None else 'an answer'} is missing")
     question = text_of(row, question_key)

@@ -204,6 +204,26 @@ def transcript(text: str) -> Conversation:
     return conversation([{"role": who, "content": words.strip()} for who, words in said])
 
 
+MARKS = ("label", "kto_tag")
+"""Names under which a row says whether its one answer is good: TRL's and ms-swift's, LLaMA-Factory's."""
+
+
+def mark_of(row: Row) -> bool | None:
+    """Whether a row calls its one answer good; None where it does not say. A CSV writes the word."""
+    mark = next((row[name] for name in MARKS if row.get(name) is not None), None)
+    if isinstance(mark, str):
+        return {"true": True, "false": False}.get(mark.strip().lower())
+    return mark if isinstance(mark, bool) else None  # a number may be a class as well
+
+
+def imitable(row: Row) -> Row:
+    """The row; BadRow where it calls its answer bad, because imitating it would teach the mistakes."""
+    if mark_of(row) is False:
+        name = next(name for name in MARKS if row.get(name) is not None)
+        raise BadRow(f"{name!r} is false: it is a bad answer, and demonstrations are imitated")
+    return row
+
+
 def kind_of(row: Row) -> str:
     """The optional kind of request, or ""."""
     kind = row.get("kind")

@@ -15,7 +15,7 @@ from typing import Any
 
 from workbench import formats
 from workbench.containers import RawRow, open_rows
-from workbench.errors import FormatError, ProjectError
+from workbench.errors import FormatError, InputError
 from workbench.formats import BadRow, Layout, Parsed, Ranked
 from workbench.importing.survey import Survey, survey
 from workbench.records import Conversation, ImportReport, NewPrompt, Split
@@ -68,15 +68,16 @@ class Preview:
         return self.complete and self.mostly_bad
 
 
-def detect(rows: Sequence[Any]) -> Guess:
-    """The layout of these rows; a FormatError that names their keys where none fits half of them."""
+def detect(rows: Sequence[Any], name: str = "") -> Guess:
+    """The layout of these rows; a FormatError that names their file and keys where none fits half of them."""
     tables = [row for row in map(_table, rows) if row is not None]
     fitting = {layout: sum(layout.fits(row) for row in tables) for layout in formats.all_layouts()}
     candidates = [layout for layout, count in fitting.items() if count and 2 * count >= len(rows)]
     if not candidates:
         keys = [name for name, _ in Counter(key for row in tables for key in row).most_common(8)]
         seen = f"Its rows have: {', '.join(repr(key[:40]) for key in keys)}." if keys else "Its rows are not tables."
-        raise FormatError(f"No known layout fits. {seen}", f"Known layouts (--as): {', '.join(formats.names())}.")
+        known = f"Known layouts (--as): {', '.join(formats.names())}."
+        raise FormatError(f"No known layout fits. {seen}", known, path=name)
     # by precedence, those whose rows can mostly be read before those that only have the right keys
     candidates.sort(key=lambda layout: 2 * _readable(layout, tables) < len(tables))
     chosen = candidates[0]
@@ -139,7 +140,7 @@ def _guess(path: Path, sample: Sequence[RawRow]) -> Guess:
     if not readable:
         first = sample[0]
         raise FormatError(f"{first.bad}.", "Nothing was imported: no row can be read.", path=path.name, line=first.line)
-    return detect(readable)
+    return detect(readable, path.name)
 
 
 def _sorted_out(
@@ -170,13 +171,13 @@ def import_file(
     """Imports the file's good rows in one transaction and names the bad ones.
 
     A FormatError, with nothing imported, where the file is not sound, no layout fits, or more than half of the rows
-    are bad; a ProjectError where the same file was imported before. `layout` forces a layout by its name;
+    are bad; an InputError where the same file was imported before. `layout` forces a layout by its name;
     `other_layout` is how the person can choose another, for the hint.
     """
     forced = formats.get(layout) if layout else None
     file = open_rows(path)
     if any(done.sha256 == file.sha256 for done in store.imports()):
-        raise ProjectError(f"{path.name} has been imported already.", "Nothing was added a second time.")
+        raise InputError(f"{path.name} has been imported already.", "Nothing was added a second time.")
     sample = list(islice(file.rows, SAMPLE_ROWS))
     guess = None if forced else _guess(path, sample)
     chosen = forced or (guess.layout if guess else formats.all_layouts()[0])

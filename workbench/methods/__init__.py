@@ -45,6 +45,8 @@ class Method:
     """Shared fields whose default differs for this method (DPO wants a smaller rate than SFT)."""
     makes: Makes = "policy"
     """A policy writes answers; a reward model scores them, and can be neither sampled nor exported."""
+    from_base: bool = False
+    """Whether it is meant for the base itself: the form then begins with that, else with the newest run."""
     hows: tuple[str, ...] = ADAPTERS + WHOLE
     """The ways of tuning that are sound for it; another is refused when a run is ordered."""
     why_hows: str = "Its steps need an adapter, or the base's own weights; SFT, DPO and KTO tune prefixes and prompts."

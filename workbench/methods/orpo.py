@@ -25,6 +25,7 @@ METHOD = Method(
     summary="Teaches answers and taste in one run from the base: choose it when you have pairs with good chosen "
     "answers, and no time for SFT first.",
     needs="pairs",
+    from_base=True,
     fields=(
         Field(
             "odds_weight",

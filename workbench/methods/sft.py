@@ -22,6 +22,7 @@ METHOD = Method(
     label="Supervised fine-tuning",
     summary="Teaches answers by example: choose it first, when you have demonstrations of what to say.",
     needs="demonstrations",
+    from_base=True,
     hows=HOW,
     fields=(
         Field(

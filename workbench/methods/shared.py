@@ -134,10 +134,11 @@ SHARED: tuple[Field, ...] = (
         "max_steps",
         0,
         "Step limit",
-        "Stops after so many optimiser steps whatever the epochs say. 0: no limit.",
+        "Stops after so many optimiser steps whatever the epochs say. all: no limit.",
         low=0,
         high=10_000_000,
         unit="steps",
+        zero="all",
     ),
     Field(
         "learning_rate",

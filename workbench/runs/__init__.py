@@ -25,6 +25,7 @@ from workbench.errors import DiskFullError, ProjectError, RunError
 from workbench.job import Job, JobKind, read_job
 from workbench.paths import PACKAGE_ROOT, ProjectPaths, RunPaths
 from workbench.runs import claim, process, status
+from workbench.runs.lineage import descendants
 from workbench.runs.status import Status
 
 __all__ = ["Run", "Runs", "Status", "check_unchanged", "worker_environment"]
@@ -103,7 +104,9 @@ class Runs:
             raise RunError("This project has no runs yet.", "workbench train sft starts the first one.")
         wanted = ids[-1] if name == "last" else f"{int(name):04d}" if name.isdecimal() else name
         if wanted not in ids:
-            raise RunError(f"There is no run {name!r}.", f"There are {', '.join(ids[-5:])}; 'last' is {ids[-1]}.")
+            raise RunError(
+                f"There is no run {name!r}.", f"The newest are {', '.join(ids[-5:])}; workbench runs lists all."
+            )
         run = Run(self.project.run(wanted))
         _ = run.job  # says now that the order is damaged, not later
         return run
@@ -226,8 +229,7 @@ class Runs:
         """Deletes the run's folder with all it holds; never a running one, nor one that others started from."""
         if run.status().alive:
             raise RunError(f"Run {run.id} is running.", f"Stop it first: workbench stop {run.id}")
-        others = [(other.id, other.job) for other in self.all()]
-        children = [name for name, job in others if run.id in (job.parent, *job.lineage, *job.rewards)]
+        children = descendants(run.id, (other.job for other in self.all()))
         if children:
             raise RunError(f"Run {run.id} is where {', '.join(children)} came from.", "Delete those first.")
         highest = self.project.runs / HIGHEST_ID

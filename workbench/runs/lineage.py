@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from workbench.job import Job
@@ -18,6 +18,11 @@ class Node:
     branch: str = ""
     depth: int = 0
     children: int = 0
+
+
+def descendants(run_id: str, jobs: Iterable[Job]) -> list[str]:
+    """The runs that need that one: its model is where they started, what they used, or what rewarded them."""
+    return [job.run for job in jobs if run_id in (job.parent, *job.lineage, *job.rewards)]
 
 
 def tree(jobs: Sequence[Job]) -> list[Node]:

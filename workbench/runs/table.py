@@ -49,10 +49,7 @@ class RunRow:
     @property
     def does(self) -> str:
         """What the run does, in a word or two, with its name."""
-        word = {"train": self.job.action, "sample": "sample", "score": "judge", "export": f"export {self.job.action}"}[
-            self.job.kind
-        ]
-        return f"{word} · {self.job.name}" if self.job.name else word
+        return f"{self.job.does} · {self.job.name}" if self.job.name else self.job.does
 
     @property
     def text(self) -> str:

@@ -101,7 +101,9 @@ class Database:
         return Counts(
             *self._rows(
                 "SELECT count(*) FILTER (WHERE split = 'train'), count(*) FILTER (WHERE split != 'train'),"
-                " (SELECT count(*) FROM demonstrations INDEXED BY standing_demonstrations WHERE undone IS NULL),"
+                " (SELECT count(*) FROM demonstrations INDEXED BY standing_demonstrations WHERE undone IS NULL)"
+                " - (SELECT count(*) FROM prompts held CROSS JOIN demonstrations d INDEXED BY standing_demonstrations"
+                " ON d.prompt_id = held.id AND d.undone IS NULL WHERE held.split != 'train'),"
                 " coalesce(sum(completions), 0),"
                 " (SELECT count(*) FROM rankings INDEXED BY rankings_by_judge"
                 " WHERE undone IS NULL AND verdict != 'skip' AND judge NOT GLOB 'reward:*'),"

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.errors import ProjectError
+from workbench.errors import InputError, ProjectError
 from workbench.records import (
     Completion,
     Demonstration,
@@ -56,7 +56,7 @@ class Texts(Database):
         """A whole file in one transaction; the report with what was really new in `added`.
 
         `answers` are (index into `prompts`, text, tags) demonstrations, `preferences` (index, chosen, rejected),
-        `rankings` (index, answers, tiers, bad ones). A ProjectError where the same file was imported before.
+        `rankings` (index, answers, tiers, bad ones). An InputError where the same file was imported before.
         """
         now = time.time()
         with self._write() as db:
@@ -85,11 +85,9 @@ class Texts(Database):
         return dataclasses.replace(report, added=added)
 
     def _begin_import(self, db: sqlite3.Connection, report: ImportReport, now: float) -> int:
-        """Notes the file down; its id. A ProjectError where it is known by its content."""
+        """Notes the file down; its id. An InputError where it is known by its content."""
         if db.execute("SELECT 1 FROM imports WHERE sha256 = ?", (report.sha256,)).fetchone():
-            raise ProjectError(
-                f"{Path(report.path).name} has been imported already.", "Nothing was added a second time."
-            )
+            raise InputError(f"{Path(report.path).name} has been imported already.", "Nothing was added a second time.")
         cursor = db.execute(
             "INSERT INTO imports (path, layout, sha256, rows_ok, rejected, added, created)"
             " VALUES (?, ?, ?, ?, ?, '{}', ?)",

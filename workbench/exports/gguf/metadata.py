@@ -67,6 +67,14 @@ def add_description(writer: Any, description: Description, file_type: int, size_
         _add(writer, f"general.sampling.{name}", value)
     writer.add_name(safe_name(description.name, strips=strips))
     writer.add_size_label(size_label)
+    add_base(writer, description)
+    writer.add_file_type(file_type)
+    writer.add_quantization_version(2)  # GGML's GGML_QNT_VERSION; llama.cpp refuses quantised files of another one
+    add_lineage(writer, description)
+
+
+def add_base(writer: Any, description: Description) -> None:
+    """The base and its licence, which are an adapter's too."""
     if description.licence:
         writer.add_license(description.licence)
     if description.base:
@@ -75,8 +83,10 @@ def add_description(writer: Any, description: Description, file_type: int, size_
         writer.add_base_model_name(0, name)
         if owner:
             writer.add_base_model_organization(0, owner)
-    writer.add_file_type(file_type)
-    writer.add_quantization_version(2)  # GGML's GGML_QNT_VERSION; llama.cpp refuses quantised files of another one
+
+
+def add_lineage(writer: Any, description: Description) -> None:
+    """What made it."""
     writer.add_string(f"{OURS}.version", workbench.__version__)
     writer.add_string(f"{OURS}.method", description.method)
     writer.add_array(f"{OURS}.lineage", list(description.lineage))

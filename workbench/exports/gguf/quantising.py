@@ -105,5 +105,5 @@ def _failure(code: int, target: Path, quant: str) -> Exception:
     how = f"was ended by signal {-code}" if code < 0 else "could not make it"
     return ExportError(
         f"llama.cpp {how}: no {quant} of this model.",
-        "The worker's log holds llama.cpp's own words. Ask for Q8_0 or f16, which every model can be.",
+        f"The worker's log holds llama.cpp's own words. Ask for {'f16' if quant == 'Q8_0' else 'Q8_0 or f16'}.",
     )
