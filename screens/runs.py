@@ -193,7 +193,8 @@ class RunsScreen(ReadingScreen):
 
     @on(Records.Highlighted)
     def _highlighted(self) -> None:
-        self._condemned = ""
+        if self.row is None or self.row.id != self._condemned:  # also told of the same row, when the list is drawn anew
+            self._condemned = ""
         self._show_details()
         self.refresh_bindings()
 

@@ -122,6 +122,25 @@ async def test_deleting_asks_first_and_refuses_a_run_with_children(bench: Bench,
         assert bench.runs.ids() == ["0001", "0002"]
 
 
+async def test_the_question_stands_while_the_list_is_drawn_anew(bench: Bench, runs: list[Run]) -> None:
+    """A run that moves on or ends meanwhile, above or below, does not take the question away."""
+    going = bench.runs.create(make_job(), {"train": []})
+    worker = FakeWorker(going).sign_in().write(Started(), Planned(total_steps=9))
+    async with BenchApp(bench, "runs").run_test(size=(200, 50)) as pilot:
+        screen = await shown(pilot)
+        await pilot.press("j", "d")
+        await pilot.pause()
+        assert "Delete run 0003 for good?" in drawn(pilot.app)
+
+        worker.leave(Finished(step=9))
+        screen.reload()
+        await settle(pilot)
+        assert "Delete run 0003 for good?" in drawn(pilot.app)
+        await pilot.press("y")
+        await settle(pilot)
+        assert bench.runs.ids() == ["0001", "0002", "0004"]
+
+
 async def test_two_marked_runs_are_compared_at_80_columns(bench: Bench, runs: list[Run]) -> None:
     """The first m says what comes next, the second shows the comparison, esc the list with both marks."""
     async with BenchApp(bench, "runs").run_test(size=(80, 24)) as pilot:
@@ -166,6 +185,18 @@ def test_a_log_that_did_not_change_is_not_read_again(bench: Bench, runs: list[Ru
     assert first[0].figures.spark == "██▇▇▆▆▅▅▄▄▃▃▂▂▁▁"
     FakeWorker(runs[2]).write(Step(step=41, metrics={"loss": 9.0}, seconds=1.0, t=60.0))
     assert table.full(runs)[0].figures.loss == 9.0
+
+
+def test_a_run_that_learns_from_a_reward_shows_no_loss(bench: Bench) -> None:
+    """The loss of PPO, GRPO and RLOO hovers about 0 whatever is learnt; the small curve is the reward's."""
+    run = bench.runs.create(make_job(action="ppo"), {"train": []})
+    worker = FakeWorker(run).sign_in().write(Started(), Planned(total_steps=8))
+    metrics = [{"loss": 0.5 - n / 10, "reward": float(n)} for n in range(8)]
+    worker.write(*(Step(step=n + 1, metrics=metrics[n], seconds=1.0) for n in range(8))).leave(Finished(step=8))
+
+    [row] = RunTable().full([run])
+    assert row.figures.loss is None
+    assert row.figures.spark == "".join(sorted(row.figures.spark)) != ""
 
 
 def test_differences_name_what_differs_and_nothing_else() -> None:

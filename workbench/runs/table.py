@@ -22,10 +22,11 @@ class Figures:
     """What a run's events amount to in a row of the list."""
 
     loss: float | None = None
-    """The last one; None for a run that has none, as sampling and exports."""
+    """The last one; None for a run that has none, as sampling and exports, or whose loss says nothing, as PPO's."""
     held_out: float | None = None
     eta_seconds: float | None = None
     spark: str = ""
+    """The loss, or the reward of a run that learns from one."""
     notes: tuple[str, ...] = ()
     device: str = ""
     trainable_parameters: int = 0
@@ -105,13 +106,14 @@ def _stamp(run: Run) -> tuple[int, int]:
 
 def figures_of(live: Live) -> Figures:
     """A fold in the few figures of a row."""
-    loss = live.metrics.get("loss")
+    loss, reward = live.metrics.get("loss"), live.metrics.get("reward")
     held_out = live.evaluations.get("loss")
+    drawn = reward if reward is not None else loss
     return Figures(
-        loss=loss.last if loss is not None else None,
+        loss=loss.last if loss is not None and reward is None else None,
         held_out=held_out.last if held_out is not None else None,
         eta_seconds=live.eta_seconds,
-        spark=sparkline(loss.y if loss is not None else np.zeros(0), SPARK_CELLS),
+        spark=sparkline(drawn.y if drawn is not None else np.zeros(0), SPARK_CELLS),
         notes=tuple(note.text for note in live.notes[-NOTES_KEPT:]),
         device=" ".join(word for word in (live.device, live.dtype) if word),
         trainable_parameters=live.trainable_parameters,
