@@ -35,7 +35,7 @@ def test_a_killed_worker_is_called_dead_and_resumed(runs: Runs) -> None:
     began = time.monotonic()
     until(lambda: run.status().state == "died")
 
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15
     assert "killed (signal 9)" in run.status().sentence
     assert "goes on from the last checkpoint" in run.status().hint
     assert lease.holder() is None

@@ -75,7 +75,7 @@ async def test_hostile_text_is_harmless_on_every_screen(hostile_bench: Bench) ->
             await settle(pilot)
             harmless(app)
 
-            assert time.perf_counter() - began < 3.0, f"{place.mode} takes too long over a megabyte"
+            assert time.perf_counter() - began < 10.0, f"{place.mode} takes too long over a megabyte"
         app.action_go("home")
         await pilot.press("t")
         await settle(pilot)
