@@ -146,7 +146,7 @@ class _Loop:
 
         It starts from the base: with half of the prompts it told apart 83 to 88 of 100 pairs from the SFT run, 84 to
         88 from the base; with all of them 85 to 89. Measured on the prompts that no stage trains on, like every other
-        stage: the tenth of the rankings that the run itself holds out has too few pairs to be read to four in a hundred.
+        stage: the tenth of the rankings that the run itself holds out has too few pairs for that.
         """
         self.audience.stage("reward: learning to judge from the rankings")
         judge = self.done(orders.train(self.bench, "reward", preset=PRESET, changes=self.scale.train, name="demo"))
