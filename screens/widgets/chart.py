@@ -6,7 +6,7 @@ when it gets new data, at most four times a second, and then only the rows that 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import ClassVar
 
@@ -14,7 +14,7 @@ from rich.segment import Segment
 from rich.style import Style
 from textual.app import RenderResult
 from textual.content import Content
-from textual.geometry import Region
+from textual.geometry import Region, Size
 from textual.reactive import reactive
 from textual.strip import Strip
 from textual.timer import Timer
@@ -32,6 +32,9 @@ LEAST_SECONDS = 0.25
 GLYPHS = "●◆▲■"
 WINDOWS = (1.0, 0.5, 0.25, 0.1)
 """Shares of the steps that `]` and `[` step through, the newest at the right end."""
+
+Styles = Mapping[int | str, Style]
+"""By the owner of a cell, and of the axis and its numbers."""
 
 
 class LineChart(Widget, can_focus=False):
@@ -77,7 +80,7 @@ class LineChart(Widget, can_focus=False):
         self._empty = empty
         self._lines: tuple[plot.Line, ...] = ()
         self._strips: list[Strip] = []
-        self._drawn_for: tuple[int, int] = (0, 0)
+        self._drawn_for = Size(0, 0)
         self._last_drawn = float("-inf")
         self._timer: Timer | None = None
         self._labelled = (Content(""), Content(""))
@@ -127,7 +130,7 @@ class LineChart(Widget, can_focus=False):
 
     def notify_style_update(self) -> None:
         super().notify_style_update()
-        self._drawn_for = (0, 0)
+        self._drawn_for = Size(0, 0)
 
     def _redraw(self) -> None:
         """Makes the rows anew and asks for those that differ from what is on screen."""
@@ -137,20 +140,21 @@ class LineChart(Widget, can_focus=False):
         self._last_drawn = self._now()
         before, self._strips = self._strips, self._make()
         self._label()
-        size = (self.size.width, self.size.height)
+        size = self.size
         if len(before) != len(self._strips) or size != self._drawn_for:
             self._drawn_for = size
             self.refresh()
             return
         changed = [y for y, (old, new) in enumerate(zip(before, self._strips, strict=True)) if old != new]
         if changed:
-            self.refresh(*(Region(0, y, size[0], 1) for y in changed))
+            self.refresh(*(Region(0, y, size.width, 1) for y in changed))
 
     def render_line(self, y: int) -> Strip:
-        if (self.size.width, self.size.height) != self._drawn_for:
+        size = self.size  # worked out anew at every look, and this is asked of every row
+        if size != self._drawn_for:
             self._strips = self._make()
-            self._drawn_for = (self.size.width, self.size.height)
-        return self._strips[y] if y < len(self._strips) else Strip.blank(self.size.width, self.rich_style)
+            self._drawn_for = size
+        return self._strips[y] if y < len(self._strips) else Strip.blank(size.width, self.rich_style)
 
     def render(self) -> RenderResult:
         return ""
@@ -192,15 +196,24 @@ class LineChart(Widget, can_focus=False):
         return ("$primary", "$accent", "$success", "#cc79a7")[index]
 
     def _make(self) -> list[Strip]:
-        width, height = self.size.width - GUTTER - END_LABEL, self.size.height - 1
+        size = self.size
+        width, height = size.width - GUTTER - END_LABEL, size.height - 1
         if width < 4 or height < 2:
-            return [Strip.blank(self.size.width, self.rich_style)] * self.size.height
+            return [Strip.blank(size.width, self.rich_style)] * size.height
         drawn = plot.picture(self._lines, plot.View(width, height, self.log_scale, self.full, self.window))
         if drawn.empty:
             return self._nothing()
-        rows = plot.characters(drawn.dots)
-        styles, owners = self._styles(), plot.owners_of_runs(drawn.owner)
-        strips = [self._row(y, rows[y], owners[y], drawn, styles) for y in range(height)]
+        rows, owners = plot.characters(drawn.dots), plot.owners_of_runs(drawn.owner)
+        for mark in drawn.marks:
+            text = rows[mark.row]
+            rows[mark.row] = f"{text[: mark.column]}{GLYPHS[mark.line]}{text[mark.column + 1 :]}"
+            owners[mark.row][mark.column] = 2 * mark.line
+        styles = self._styles()
+        ticks, ends = {tick.cell: tick.text for tick in drawn.y_ticks}, {end.row: end for end in reversed(drawn.ends)}
+        strips = []
+        for y, (text, of) in enumerate(zip(rows, owners, strict=True)):
+            segments = [*_left(ticks.get(y, ""), styles), *_runs(text, of, styles), _right(ends.get(y), styles)]
+            strips.append(Strip(segments, size.width))
         return [*strips, self._x_axis(drawn, width, styles)]
 
     def _nothing(self) -> list[Strip]:
@@ -212,8 +225,7 @@ class LineChart(Widget, can_focus=False):
             for y in range(self.size.height)
         ]
 
-    def _styles(self) -> dict[int | str, Style]:
-        """Styles by the owner of a cell, and of the axis and its numbers."""
+    def _styles(self) -> Styles:
         found: dict[int | str, Style] = {-1: self.rich_style}
         for index, name in enumerate(("one", "two", "three", "four")):
             found[2 * index] = self.get_component_rich_style(f"chart--{name}")
@@ -222,34 +234,34 @@ class LineChart(Widget, can_focus=False):
         found["number"] = self.get_component_rich_style("chart--number")
         return found
 
-    def _row(self, y: int, text: str, owners: list[int], drawn: plot.Picture, styles: dict[int | str, Style]) -> Strip:
-        tick = next((tick.text for tick in drawn.y_ticks if tick.cell == y), "")
-        edge = "┤" if tick else "│"
-        cells = list(text)
-        for mark in drawn.marks:
-            if mark.row == y:
-                cells[mark.column], owners[mark.column] = GLYPHS[mark.line], 2 * mark.line
-        segments = [Segment(tick[: GUTTER - 1].rjust(GUTTER - 1), styles["number"]), Segment(edge, styles["axis"])]
-        at = 0
-        for owner, run in groupby(owners):
-            length = len(list(run))
-            segments.append(Segment("".join(cells[at : at + length]), styles[owner]))
-            at += length
-        segments.append(self._end_label(y, drawn, styles))
-        return Strip(segments, self.size.width)
-
-    def _end_label(self, y: int, drawn: plot.Picture, styles: dict[int | str, Style]) -> Segment:
-        end = next((end for end in drawn.ends if end.row == y), None)
-        if end is None:
-            return Segment(" " * END_LABEL, styles[-1])
-        return Segment(f" {GLYPHS[end.line]}{end.text}"[:END_LABEL].ljust(END_LABEL), styles[2 * end.line])
-
-    def _x_axis(self, drawn: plot.Picture, width: int, styles: dict[int | str, Style]) -> Strip:
+    def _x_axis(self, drawn: plot.Picture, width: int, styles: Styles) -> Strip:
         cells = [" "] * width
         for tick in drawn.x_ticks:
             cells[tick.cell : tick.cell + len(tick.text)] = tick.text
         text = " " * GUTTER + "".join(cells) + " " * END_LABEL
         return Strip([Segment(text, styles["number"])], self.size.width)
+
+
+def _left(tick: str, styles: Styles) -> tuple[Segment, Segment]:
+    """What stands left of a row: its number, if it has one, and the axis."""
+    number = Segment(tick[: GUTTER - 1].rjust(GUTTER - 1), styles["number"])
+    return number, Segment("┤" if tick else "│", styles["axis"])
+
+
+def _runs(text: str, owners: Sequence[int], styles: Styles) -> Iterator[Segment]:
+    """A row's cells, those of one owner together."""
+    at = 0
+    for owner, run in groupby(owners):
+        end = at + len(list(run))
+        yield Segment(text[at:end], styles[owner])
+        at = end
+
+
+def _right(end: plot.End | None, styles: Styles) -> Segment:
+    """What stands right of a row: the last value of a line that ends there."""
+    if end is None:
+        return Segment(" " * END_LABEL, styles[-1])
+    return Segment(f" {GLYPHS[end.line]}{end.text}"[:END_LABEL].ljust(END_LABEL), styles[2 * end.line])
 
 
 def _said_once(names: Sequence[str]) -> list[tuple[tuple[int, ...], str]]:
