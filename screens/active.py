@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,8 +15,12 @@ if TYPE_CHECKING:
     from workbench.live import Follower
     from workbench.runs import Run
 
-FIGURES = ("loss", "completions_per_second", "bytes_per_second")
-"""The metric worth a place in one row, the first that the run has."""
+FIGURES: Mapping[str, Callable[[float], str]] = {
+    "loss": "loss {:.4g}".format,
+    "completions_per_second": "{:.3g} completions/s".format,
+    "bytes_per_second": lambda value: f"{human_bytes(round(value))}/s",
+}
+"""The metric worth a place in one row, the first that the run has, in words."""
 
 
 @dataclass(frozen=True)
@@ -122,10 +126,4 @@ def stopping_words(run: Run, again: str = "r") -> str:
 
 
 def _figure(metrics: Mapping[str, float | None]) -> str:
-    for name in FIGURES:
-        value = metrics.get(name)
-        if value is not None and name == "bytes_per_second":
-            return f"{human_bytes(round(value))}/s"
-        if value is not None:
-            return f"{name} {value:.4g}" if name == "loss" else f"{value:.3g} completions/s"
-    return ""
+    return next((words(value) for name, words in FIGURES.items() if (value := metrics.get(name)) is not None), "")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 def show_checks(live: Live, output: Output) -> None:
     """Every part that was written in a row: each figure beside the mark that it had to reach, and where it lies."""
+    from workbench.exports.verify import toss_ups
     from workbench.hardware import human_bytes
 
     checks = {(v.target, v.check): v for v in live.verified}
@@ -21,6 +22,8 @@ def show_checks(live: Live, output: Output) -> None:
         mine = {check: found for (target, check), found in checks.items() if target == part.target}
         passed = all(found.passed for found in mine.values())
         answers, stops = (dict(mine[name].figures) if name in mine else {} for name in ("answers", "stops"))
+        ties = toss_ups(answers)
+        agree = "{:.2%}" + (f"{ties} toss-ups" if ties else "") + " ≥ {:.1%}"
         texts = [found.figures for found in mine.values() if "different" in found.figures]
         same = [int(sum(row[name] or 0 for row in texts)) for name in ("texts", "different")]
         rows.append(
@@ -28,7 +31,7 @@ def show_checks(live: Live, output: Output) -> None:
                 part.target,
                 human_bytes(part.size_bytes),
                 "✓ verified" if passed else "✗ failed",
-                _with_mark(answers, "greedy_agreement", "mark_agreement", "{:.2%}" + _toss_ups(answers) + " ≥ {:.1%}"),
+                _with_mark(answers, "greedy_agreement", "mark_agreement", agree),
                 _with_mark(answers, "mean_kl", "mark_kl", "{:.1e} ≤ {:g}"),
                 _with_mark(stops, "share", "mark_share", "{:.0%} ≥ {:.0%}"),
                 f"{same[0] - same[1]} of {same[0]}" if texts else "",
@@ -44,9 +47,3 @@ def _with_mark(figures: Metrics, name: str, mark: str, words: str) -> str:
     if value is None:
         return ""
     return words.format(value, least) if least is not None else words.partition(" ")[0].format(value)
-
-
-def _toss_ups(figures: Metrics) -> str:
-    """The share of tokens that differ where the model itself holds two for as good, which is no difference."""
-    ties, positions = figures.get("near_ties"), figures.get("positions")
-    return f" + {ties / positions:.2%} toss-ups" if ties and positions else ""

@@ -8,7 +8,7 @@ from typing import Any
 
 import workbench
 from workbench.exports.source import Source, safe_name
-from workbench.exports.verify import MARKS
+from workbench.exports.verify import MARKS, toss_ups
 from workbench.job import Job
 
 LIBRARIES = ("torch", "transformers", "peft", "gguf", "llama-cpp-python")
@@ -101,9 +101,7 @@ def _table(record: Mapping[str, Any]) -> list[str]:
         size = part.get("size_bytes", 0) / 1e6
         mark = MARKS.get(str(part.get("target")))
         marks = f"≥ {mark.agreement:.1%}, ≤ {mark.mean_kl:g}" if mark else ""
-        ties, positions = figures.get("near_ties"), figures.get("positions")
-        toss_ups = f" + {ties / positions:.2%}" if ties and positions else ""
-        told = [_share(figures.get("greedy_agreement"), 2) + toss_ups, _nats(figures.get("mean_kl")), marks]
+        told = [_share(figures.get("greedy_agreement"), 2) + toss_ups(figures), _nats(figures.get("mean_kl")), marks]
         told.append(_share(stops.get("share"), 0))
         verified = "yes" if part.get("verified") else "no: not for use"
         rows.append(f"| `{name}` | {size:.1f} MB | {' | '.join(told)} | {verified} |")
