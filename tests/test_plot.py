@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from workbench.charts.plot import Line, View, characters, connect, decimate, limits, picture, smoothed, sparkline
+from workbench.charts.plot import (
+    Line,
+    Mark,
+    Picture,
+    View,
+    connect,
+    decimate,
+    limits,
+    picture,
+    runs,
+    smoothed,
+    sparkline,
+)
 from workbench.charts.ticks import nice_ticks, number, numbers
 
 VIEW = View(40, 10)
@@ -57,7 +69,22 @@ def test_limits_leave_out_the_wildest_percent_unless_asked() -> None:
 
     assert limits([values], full=False)[1] < 2
     assert limits([values], full=True)[1] > 1000
-    assert picture([line(values)], VIEW).cut
+
+
+def test_a_line_without_points_leaves_the_others_their_colours() -> None:
+    """The legend counts all lines, so the second one keeps its glyph while the first has nothing to show."""
+    drawn = picture([line([]), line([1.0, 2.0])], VIEW)
+
+    assert {end.line for end in drawn.ends} == {mark.line for mark in drawn.marks} == {1}
+    assert set(drawn.owner.ravel().tolist()) == {-1, 2}
+
+
+def test_means_leave_out_what_is_not_finite() -> None:
+    """A column's mean is that of its numbers, and NaN where it has none."""
+    columns = decimate(np.arange(6.0), np.array([1.0, np.nan, 3.0, 5.0, np.nan, np.nan]), 0.0, 6.0, 3)
+
+    assert columns.mean.tolist()[:2] == [1.0, 4.0]
+    assert np.isnan(columns.mean[2])
 
 
 def test_nothing_finite_is_an_empty_picture() -> None:
@@ -104,11 +131,22 @@ def test_a_smoothed_line_is_bright_over_its_dim_band() -> None:
     assert smoothed(np.array([0.0, np.nan, 1.0]), 0.5).tolist()[2] == 0.5
 
 
-def test_braille_rows_are_as_wide_as_the_plot() -> None:
-    """Every row has a character a cell."""
-    dots = picture([line(np.arange(100.0))], VIEW).dots
+def test_rows_are_as_wide_as_the_plot() -> None:
+    """Every row has a character a cell, whatever runs it is cut into."""
+    noise = np.random.default_rng(0).normal(size=5_000)
+    drawn = picture([line(noise, smooth=True)], VIEW)
 
-    assert {len(row) for row in characters(dots)} == {40}
+    assert {len("".join(text for text, _ in row)) for row in runs(drawn, "x")} == {40}
+
+
+def test_a_row_is_cut_where_another_line_begins() -> None:
+    """Blank cells go with what is on their left, and a mark has its line's glyph and colour."""
+    dots = np.array([[0, 1, 0, 2, 3, 0]], dtype=np.uint8)
+    owner = np.array([[-1, 0, -1, 1, 1, -1]], dtype=np.int8)
+
+    assert runs(Picture(dots, owner), "x") == [[(" ", -1), ("⠁ ", 0), ("⠂⠃ ", 1)]]
+    marked = Picture(dots, owner, marks=(Mark(0, 4, 1),))
+    assert runs(marked, "xo") == [[(" ", -1), ("⠁ ", 0), ("⠂", 1), ("o", 2), (" ", 1)]]
 
 
 def test_steps_are_counted_in_whole_numbers() -> None:

@@ -6,14 +6,14 @@ when it gets new data, at most four times a second, and then only the rows that 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from rich.segment import Segment
 from rich.style import Style
 from textual.app import RenderResult
 from textual.content import Content
+from textual.filter import ANSIToTruecolor, LineFilter
 from textual.geometry import Region, Size
 from textual.reactive import reactive
 from textual.strip import Strip
@@ -81,6 +81,7 @@ class LineChart(Widget, can_focus=False):
         self._lines: tuple[plot.Line, ...] = ()
         self._strips: list[Strip] = []
         self._drawn_for = Size(0, 0)
+        self._coloured: tuple[Style, Styles] | None = None
         self._last_drawn = float("-inf")
         self._timer: Timer | None = None
         self._labelled = (Content(""), Content(""))
@@ -131,6 +132,7 @@ class LineChart(Widget, can_focus=False):
     def notify_style_update(self) -> None:
         super().notify_style_update()
         self._drawn_for = Size(0, 0)
+        self._coloured = None
 
     def _redraw(self) -> None:
         """Makes the rows anew and asks for those that differ from what is on screen."""
@@ -146,18 +148,24 @@ class LineChart(Widget, can_focus=False):
             self.refresh()
             return
         changed = [y for y, (old, new) in enumerate(zip(before, self._strips, strict=True)) if old != new]
-        if changed:
-            self.refresh(*(Region(0, y, size.width, 1) for y in changed))
+        if changed:  # with the frame at both ends: a row without it would be cut out of the whole one
+            self.refresh(*(Region(-1, y, size.width + 2, 1) for y in changed))
 
-    def render_line(self, y: int) -> Strip:
-        size = self.size  # worked out anew at every look, and this is asked of every row
-        if size != self._drawn_for:
+    def render_lines(self, crop: Region) -> list[Strip]:
+        if (size := self.size) != self._drawn_for:
             self._strips = self._make()
             self._drawn_for = size
-        return self._strips[y] if y < len(self._strips) else Strip.blank(size.width, self.rich_style)
+        return super().render_lines(crop)
+
+    def render_line(self, y: int) -> Strip:
+        return self._strips[y] if y < len(self._strips) else Strip.blank(self._drawn_for.width, self.rich_style)
 
     def render(self) -> RenderResult:
         return ""
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """Without the one that translates a terminal's own sixteen colours: a chart has none of them."""
+        return [each for each in super().get_line_filters() if not isinstance(each, ANSIToTruecolor)]
 
     def _label(self) -> None:
         title = self._named()
@@ -203,16 +211,12 @@ class LineChart(Widget, can_focus=False):
         drawn = plot.picture(self._lines, plot.View(width, height, self.log_scale, self.full, self.window))
         if drawn.empty:
             return self._nothing()
-        rows, owners = plot.characters(drawn.dots), plot.owners_of_runs(drawn.owner)
-        for mark in drawn.marks:
-            text = rows[mark.row]
-            rows[mark.row] = f"{text[: mark.column]}{GLYPHS[mark.line]}{text[mark.column + 1 :]}"
-            owners[mark.row][mark.column] = 2 * mark.line
         styles = self._styles()
         ticks, ends = {tick.cell: tick.text for tick in drawn.y_ticks}, {end.row: end for end in reversed(drawn.ends)}
         strips = []
-        for y, (text, of) in enumerate(zip(rows, owners, strict=True)):
-            segments = [*_left(ticks.get(y, ""), styles), *_runs(text, of, styles), _right(ends.get(y), styles)]
+        for y, runs in enumerate(plot.runs(drawn, GLYPHS)):
+            cells = [Segment(text, styles[owner]) for text, owner in runs]
+            segments = [*_left(ticks.get(y, ""), styles), *cells, _right(ends.get(y), styles)]
             strips.append(Strip(segments, size.width))
         return [*strips, self._x_axis(drawn, width, styles)]
 
@@ -226,7 +230,14 @@ class LineChart(Widget, can_focus=False):
         ]
 
     def _styles(self) -> Styles:
-        found: dict[int | str, Style] = {-1: self.rich_style}
+        """Worked out anew with other styles, or on another background than the last time."""
+        base = self.rich_style
+        if self._coloured is None or self._coloured[0] != base:
+            self._coloured = base, self._work_out(base)
+        return self._coloured[1]
+
+    def _work_out(self, base: Style) -> Styles:
+        found: dict[int | str, Style] = {-1: base}
         for index, name in enumerate(("one", "two", "three", "four")):
             found[2 * index] = self.get_component_rich_style(f"chart--{name}")
             found[2 * index + 1] = self.get_component_rich_style(f"chart--{name}-dim")
@@ -246,15 +257,6 @@ def _left(tick: str, styles: Styles) -> tuple[Segment, Segment]:
     """What stands left of a row: its number, if it has one, and the axis."""
     number = Segment(tick[: GUTTER - 1].rjust(GUTTER - 1), styles["number"])
     return number, Segment("┤" if tick else "│", styles["axis"])
-
-
-def _runs(text: str, owners: Sequence[int], styles: Styles) -> Iterator[Segment]:
-    """A row's cells, those of one owner together."""
-    at = 0
-    for owner, run in groupby(owners):
-        end = at + len(list(run))
-        yield Segment(text[at:end], styles[owner])
-        at = end
 
 
 def _right(end: plot.End | None, styles: Styles) -> Segment:
