@@ -4,19 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from workbench.charts.plot import (
-    Line,
-    Mark,
-    Picture,
-    View,
-    connect,
-    decimate,
-    limits,
-    picture,
-    runs,
-    smoothed,
-    sparkline,
-)
+from workbench.charts.columns import connect, decimate, smoothed
+from workbench.charts.plot import Line, Mark, Picture, View, limits, picture, runs, sparkline
 from workbench.charts.ticks import nice_ticks, number, numbers
 
 VIEW = View(40, 10)
