@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import events, on, work
@@ -25,8 +25,9 @@ from workbench.fields import Field, Value
 
 if TYPE_CHECKING:
     from workbench.fit import Estimate
-    from workbench.methods import Method, Needs
+    from workbench.methods import Method
     from workbench.presets import Preset
+    from workbench.rows import Counts
     from workbench.runs import Run
 
 WHAT = ("method", "preset", "source", "name")
@@ -46,8 +47,7 @@ class Choices:
     presets: tuple[Preset, ...]
     suggested: str
     sources: list[Source]
-    rows: dict[Needs, int] = field(default_factory=dict)
-    """How many rows each kind of data has."""
+    counts: Counts
     rewards: tuple[tuple[str, str], ...] = ()
     """What a reward can be made of here, by the names that its line takes, and what each is."""
     tags: tuple[tuple[str, str], ...] = ()
@@ -169,7 +169,7 @@ class TrainScreen(BenchScreen):
     def _suggestion(self, choices: Choices) -> dict[str, Value]:
         """What the person most likely came for: what they asked for, else the method that has data and is due."""
         method = self._method or next(
-            (m.name for m in choices.methods if choices.rows[m.needs] and self._due(m)), "sft"
+            (m.name for m in choices.methods if choices.counts.rows[m.needs] and self._due(m)), "sft"
         )
         source = self._suggested_source(choices, method)
         return {"method": method, "preset": choices.suggested, "source": source, "name": ""}
@@ -243,23 +243,18 @@ class TrainScreen(BenchScreen):
         self.refresh_bindings()
 
     def _data_text(self, choices: Choices, method: Method, values: dict[str, Value]) -> Content:
-        count = choices.rows[method.needs]
-        if not count:
-            from workbench import rows
+        from workbench import rows, workload
 
+        if not choices.counts.rows[method.needs]:
             return Content.assemble(
                 ("✗ ", "bold $error"), f"no {method.needs} to train on: {rows.SOURCES[method.needs].lack}"
             )
-        kept = round(count * float(values["held_out"]))
-        batch = int(values["micro_batch"]) * int(values["accumulation"]) * int(values.get("mini_batches", 1))
-        rows_a_step = max(1, batch // int(values.get("group", 1)))  # of a prompt several answers go through
-        steps = max(1, -(-(count - kept) // rows_a_step)) * float(values["epochs"]) * int(values.get("iterations", 1))
-        if limit := int(values["max_steps"]):
-            steps = min(steps, limit)
-        of = "answers" if "group" in values or "mini_batches" in values else "rows"
+        found = workload.of(method, values, choices.counts)
         return Content.assemble(
-            ("data   ", "$quiet"), (f"about {count - kept:,} {method.needs}", "$strong"), f", {kept:,} held out\n",
-            ("steps  ", "$quiet"), (f"{steps:,.0f}", "$strong"), f" of {batch} {of}",
+            ("data   ", "$quiet"), (f"about {found.rows:,} {method.needs}", "$strong"),
+            f", {found.held_out:,} held out\n",
+            ("steps  ", "$quiet"), (f"{found.steps:,}", "$strong"),
+            f" of {found.batch} {'answers' if found.writes else 'rows'}",
         )  # fmt: skip
 
     @work(thread=True, exclusive=True, group="estimate")
@@ -296,7 +291,7 @@ class TrainScreen(BenchScreen):
         if self._choices is None:
             return "The project is still being read."
         method, _ = self._chosen(self._choices)
-        if not self._choices.rows[method.needs]:
+        if not self._choices.counts.rows[method.needs]:
             return f"There are no {method.needs} to train on."
         return "The run is being started." if self._starting and action == "start" else ""
 

@@ -41,9 +41,20 @@ def of(bench: Bench, needs: Needs, judges: str = "") -> Rows:
     return found
 
 
-def counts(bench: Bench) -> dict[Needs, int]:
-    """How many rows of each kind the project makes."""
-    return {needs: len(source.rows(bench, "")) for needs, source in SOURCES.items()}
+@dataclass(frozen=True)
+class Counts:
+    """How many rows of each kind a project makes."""
+
+    rows: dict[Needs, int]
+    answered: int
+    """Prompts with a known answer."""
+
+
+def counts(bench: Bench) -> Counts:
+    """How many rows of each kind the project makes, whoever judged."""
+    found = {needs: source.rows(bench, "") for needs, source in SOURCES.items()}
+    answered = sum(bool(row["answer"]) for row in found["prompts"])
+    return Counts({needs: len(rows) for needs, rows in found.items()}, answered)
 
 
 def _demonstrations(bench: Bench, _: str) -> Rows:
