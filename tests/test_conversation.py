@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from workbench.conversation import Manner, Talk
-from workbench.errors import RunError
+from workbench.errors import RunError, SettingError
 from workbench.records import Conversation, Turn
 from workbench.session import Answered, ModelRef
 
@@ -87,3 +87,14 @@ def test_an_answer_is_cancelled_while_its_model_loads() -> None:
     said.begin()
 
     assert list(said.say("2 + 4?", Manner())) == ["Six."]
+
+
+def test_a_question_that_is_never_asked_is_taken_back() -> None:
+    """A mistake in the tags after a first answer leaves the conversation as it was, without an empty answer."""
+    said = talk("Five.")
+    list(said.say("2 + 3?", Manner()))
+
+    with pytest.raises(SettingError, match="is not a tag"):
+        list(said.say("2 + 4?", Manner(tags="nonsense")))
+
+    assert said.turns == [Turn("user", "2 + 3?"), Turn("assistant", "Five.")]

@@ -75,6 +75,17 @@ def test_resumed_but_not_as_far_the_lost_steps_are_not_shown() -> None:
     assert live.step == 52
 
 
+def test_a_run_that_begins_again_shows_nothing_of_its_first_life() -> None:
+    """Without a checkpoint a resume starts at step 0: neither curve nor samples of the dead worker are left."""
+    lost = [Evaluated(step=0, metrics={"loss": 9.0}), *steps(1, 57), Watched(step=50, samples=[["q", "a"]])]
+    live = folded(Started(), *lost, Started(), *steps(1, 3, loss=2.0))
+
+    assert live.step == 3
+    assert live.metrics["loss"].y.tolist() == [2.0] * 3
+    assert (len(live.evaluations["loss"]), live.watched) == (0, [])
+    assert folded(Started(), *lost, Started()).step == 0
+
+
 def test_the_same_log_again_changes_nothing() -> None:
     """Feeding all events three times gives the same points, notes, samples and counts as once."""
     log = [

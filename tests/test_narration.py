@@ -60,7 +60,10 @@ def test_rising_held_out_loss_is_overfitting() -> None:
     live = fed(40, lambda n: {"loss": 2.0 - n / 25}, [1.0, 0.9, 0.95, 1.1])
     calm = fed(40, lambda n: {"loss": 2.0 - n / 25}, [1.0, 0.9, 0.905, 0.901])
 
-    assert "since step 20: overfitting" in said(verdicts(live, "sft"))
+    slight = fed(40, lambda n: {"loss": 2.0 - n / 25}, [1.0, 0.9, 0.92, 0.93])
+
+    assert "[warning] Held-out loss rises (0.900 → 1.100) since step 20: overfitting" in said(verdicts(live, "sft"))
+    assert "[info] Held-out loss was lowest at step 20 (0.900, now 0.930)" in said(verdicts(slight, "sft"))
     assert "overfitting" not in said(verdicts(calm, "sft"))
 
 

@@ -11,8 +11,7 @@ from workbench import examples
 from workbench.errors import ProjectError
 from workbench.events import Completed
 from workbench.ranking import REPEAT_DISTANCE, RankSession
-from workbench.ranking.decisions import REPEAT
-from workbench.records import PERSON, NewPrompt, Origin, Ranking, Turn
+from workbench.records import PERSON, REPEAT, NewPrompt, Origin, Ranking, Turn
 from workbench.store import Store
 
 

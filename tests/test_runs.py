@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import json
+import resource
 import signal
 import stat
 import subprocess
@@ -185,6 +186,30 @@ def test_a_deleted_id_is_not_given_again(runs: Runs) -> None:
     runs.delete(runs.create(make_job(), {}))
 
     assert runs.create(make_job(), {}).id == "0003"
+
+
+def test_a_full_disk_does_not_keep_a_run_from_being_deleted(runs: Runs) -> None:
+    """Deleting is how one gets room: it needs none, and the ids deleted before and now are still not given again."""
+    kept, doomed = runs.create(make_job(), {}), [runs.create(make_job(), {}) for _ in range(3)]
+    runs.delete(doomed[2])
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limit[1]))
+    try:
+        runs.delete(doomed[0])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+
+    assert runs.ids() == [kept.id, doomed[1].id]
+    assert runs.create(make_job(), {}).id == "0005"
+    runs.delete(runs.get("0005"))
+    assert runs.create(make_job(), {}).id == "0006"
+
+
+def test_a_deletion_that_was_killed_keeps_its_id(runs: Runs) -> None:
+    """A worker's folder that was put aside and not yet forgotten counts as given."""
+    runs.create(make_job(), {}).paths.root.rename(runs.project.runs / ".gone-0001.partial")
+
+    assert runs.create(make_job(), {}).id == "0002"
 
 
 def test_a_full_disk_makes_no_half_run(runs: Runs) -> None:

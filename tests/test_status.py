@@ -68,6 +68,15 @@ def test_the_state_of_a_living_run(run: Run, log: list[Event], state: str, words
     assert words in run.status().sentence
 
 
+def test_a_run_that_begins_again_is_at_its_first_step(run: Run) -> None:
+    """The steps of a worker that died before its first checkpoint are not the present one's."""
+    FakeWorker(run).sign_in().write(Started(), Planned(total_steps=90), *steps(40)).die()
+    FakeWorker(run).sign_in().write(Started(), Phase(name="loading the base"))
+
+    assert run.status().sentence == "Loading the base…"
+    assert run.status().step == 0
+
+
 def test_a_late_step_is_said_and_is_not_death(run: Run) -> None:
     """No step for 40 s where 2.1 s is usual is said so, and the run counts as running."""
     FakeWorker(run).sign_in().write(Started(), *steps(9, ago=40.4))

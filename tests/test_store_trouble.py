@@ -13,8 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.fake_worker import FakeWorker, make_job
 from tests.votes import answered, ask, queued, vote
+from workbench.bench import Bench
 from workbench.errors import CorruptStoreError, DiskFullError, NewerStoreError, ProjectError, WorkbenchError
+from workbench.events import Completed
 from workbench.store import Store
 
 
@@ -280,6 +283,24 @@ def test_a_writer_that_holds_the_file_too_long_is_told_of(store: Store, path: Pa
     other.close()
 
     assert store.add_ranking(vote(*entry)) == 1
+
+
+def test_completions_that_could_not_be_stored_come_with_the_next_look(tmp_path: Path) -> None:
+    """Where taking in a sampling run's completions fails they are read again, not passed over for ever."""
+    bench = Bench.create(tmp_path / "project")
+    prompt_id = bench.store.add_prompts([ask("q")])[0]
+    run = bench.runs.create(make_job(kind="sample", action="transformers", settings={}), {"prompts": []})
+    FakeWorker(run).write(*(Completed(prompt_id=prompt_id, n=n, text=f"answer {n}") for n in range(3)))
+    bench.store._db.execute("PRAGMA busy_timeout = 20")
+    other = sqlite3.connect(bench.paths.store, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(ProjectError, match="another workbench"):
+        bench.ingest()
+    other.execute("ROLLBACK")
+    other.close()
+
+    assert bench.ingest() == 3
+    bench.close()
 
 
 def test_a_missing_folder_is_a_sentence(tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.test_examples import PROMPT, judged, ranking
-from workbench import thumbs
-from workbench.records import Demonstration, Turn
+from workbench import examples, thumbs
+from workbench.records import REPEAT, Demonstration, Turn
 
 
 def called(*rankings, edits=(), texts=None) -> dict[str, bool]:
@@ -56,6 +56,24 @@ def test_a_person_outweighs_a_rule() -> None:
     found = called(ranking(1, (1,), (2,)), ranking(9, (3,), (1,), judge="rule:demo"))
 
     assert found == {"one": True, "two": False, "three": True}
+
+
+def test_a_second_look_trains_nothing() -> None:
+    """The other way round 2 came out best: the first look said nothing of it, and that stands; so does no pair."""
+    again = ranking(2, (2,), (1,), (3,), judge=REPEAT)
+    entries = judged(ranking(1, (1,), (2,), (3,)), again)
+
+    class Judged:
+        def judged(self):
+            return entries
+
+        def demonstrations(self):
+            return []
+
+    assert {t.answer: t.up for t in thumbs.all_thumbs(Judged())} == {"one": True, "three": False}
+    assert {t.answer: t.up for t in thumbs.all_thumbs(Judged(), judges="person")} == {"one": True, "three": False}
+    entries = judged(again)
+    assert thumbs.all_thumbs(Judged()) == examples.all_pairs(Judged()) == examples.all_rankings(Judged()) == []
 
 
 def test_one_text_gets_one_thumb_and_none_where_it_is_both() -> None:

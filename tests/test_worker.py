@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from workbench.events import Alive, Completed, Failed, Note, Queued, Started, St
 from workbench.live import Live
 from workbench.paths import ProjectPaths
 from workbench.runs import Runs, claim, process
+from workbench.worker import journal
 
 
 @pytest.fixture
@@ -266,6 +268,28 @@ def test_events_kept_while_the_disk_was_full_are_written_later(runs: Runs) -> No
     assert [event.step for event in told(run) if isinstance(event, Step)] == list(range(1, 22))
     assert run.status().state == "finished"
     assert claim.read(run.paths).trouble == ""
+
+
+def test_an_event_waits_for_a_slow_one_before_it(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the disk holds up another thread's event none is lost; only the end at once does not wait for ever."""
+    monkeypatch.setattr(journal, "LOCK_SECONDS", 0.02)
+    run = make(runs)
+    log = journal.Journal(run.paths)
+    held = threading.Event()
+
+    def write_slowly() -> None:
+        with log._lock:
+            held.set()
+            time.sleep(0.2)
+
+    slow = threading.Thread(target=write_slowly)
+    slow.start()
+    held.wait()
+
+    assert not log.append(Stopped(step=1), at_once=True)
+    assert log.append(Completed(prompt_id=1, text="an answer"))
+    slow.join()
+    assert [type(event) for event in told(run)] == [Completed]
 
 
 def test_a_torn_line_of_a_killed_worker_is_ended(runs: Runs) -> None:

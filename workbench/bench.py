@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shlex
+import threading
 import time
 from functools import cached_property
 from pathlib import Path
@@ -43,6 +44,7 @@ class Bench:
         self.paths = project
         self.store = Store(project.store)
         self._tails: dict[str, Tail] = {}
+        self._ingesting = threading.Lock()
 
     @classmethod
     def open(cls, root: Path) -> Bench:
@@ -121,8 +123,12 @@ class Bench:
         return hardware.detect()
 
     def ingest(self) -> int:
-        """Stores what sampling and scoring runs have produced since the last call; how many completions were new."""
-        return sum(self._ingest(run) for run in self.runs.all() if run.job.kind in ("sample", "score"))
+        """Stores what sampling and scoring runs have produced since the last call; how many completions were new.
+
+        Safe to call from any thread: a look at long logs may still be under way when the next one begins.
+        """
+        with self._ingesting:
+            return sum(self._ingest(run) for run in self.runs.all() if run.job.kind in ("sample", "score"))
 
     def _ingest(self, run: Run) -> int:
         """Reads a run's events on from where this process stopped; logs fully stored before are not read again."""
@@ -135,12 +141,10 @@ class Bench:
             return 0
         from workbench.tail import Tail  # late: it brings numpy, 0.15 s before the first paint
 
-        tail = self._tails.setdefault(run.id, Tail(run.paths.events))
-        added, behind = 0, True
-        while behind:
-            added += self._take_in(run, tail.read())
-            behind = tail.behind
+        tail = self._tails.pop(run.id, None) or Tail(run.paths.events)
+        added = self._take_in(run, tail.read())
         self.store.put(key, str(size))
+        self._tails[run.id] = tail  # kept only now: what could not be stored has to be read again
         return added
 
     def _take_in(self, run: Run, events: Sequence[Event]) -> int:

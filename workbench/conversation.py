@@ -67,9 +67,9 @@ class Talk:
         asked = False
         try:
             self._session.start()
-            asked = True
             settings = {name: value for name, value in vars(manner).items() if name != "tags"}
             answer = self._session.ask(tagged(self.turns, manner.tags), **settings)
+            asked = True  # only now: `answered` was the last question's until then
             if self._cancelled:  # while the model was being loaded
                 self._session.cancel()
             for piece in answer:

@@ -12,6 +12,7 @@ The rule that turns judgements into pairs, as the screens state it:
    person for that prompt, whatever the vote was.
 5. Equal pairs count once. `cap` keeps at most so many of a prompt, the same ones every time.
 6. What a reward model says counts only where it is named (`judges`): it stays apart from what people and rules say.
+   A person's second look measures the person and counts nowhere, not even when the first is taken back.
 
 Whole rankings, for reward models, follow the same rule: an order in tiers per ballot, answers marked unacceptable
 together at its end, the twos that a newer ballot or a person has decided taken out (what is left are pairs).
@@ -25,6 +26,7 @@ from typing import Any, Protocol
 
 from workbench.records import (
     PERSON,
+    REPEAT,
     REWARD_MODEL,
     Conversation,
     Demonstration,
@@ -62,6 +64,8 @@ def counts(judge: str, judges: str = "") -> bool:
 
     A name stands for all that begin with it: `rule` for rule:demo, `import` for every imported file.
     """
+    if judge == REPEAT:
+        return False
     names = [name.strip() for name in judges.split(",") if name.strip()]
     if not names:
         return not judge.startswith(REWARD_MODEL)

@@ -126,20 +126,20 @@ class Live:
         self._begin_life()
         self.device, self.dtype, self.versions = event.device, event.dtype, event.versions
         self.resumed_from = event.resumed_from
-        if event.resumed_from is not None:
-            self._rewind(event.resumed_from)
+        self._rewind(event.resumed_from)
 
     def _begin_life(self) -> None:
         self.behind = ""
         self.ending = None
 
-    def _rewind(self, step: int) -> None:
-        """Forgets what a killed worker did beyond the checkpoint: it will be done again."""
-        self.step = min(self.step, step)
+    def _rewind(self, step: int | None) -> None:
+        """Forgets what a killed worker did beyond the checkpoint, everything where there was none: it is done again."""
+        self.step = min(self.step, step or 0)
+        kept = -1 if step is None else step  # what was measured before the first step is measured again too
         for series in (*self.metrics.values(), *self.evaluations.values(), self.speed, self.memory):
-            series.drop_after(step)
-        self.watched = [event for event in self.watched if event.step <= step]
-        self.saved = [event for event in self.saved if event.step <= step]
+            series.drop_after(kept)
+        self.watched = [event for event in self.watched if event.step <= kept]
+        self.saved = [event for event in self.saved if event.step <= kept]
 
     def _on_phase(self, event: Phase) -> None:
         self._begin_life()

@@ -13,6 +13,9 @@ Verdict = Literal["ranked", "tie", "both_bad", "skip"]
 PERSON = "person"
 """The judge's name when a person ranked."""
 
+REPEAT = "person again"
+"""The judge's name for a person's second look, which measures how steady they are. It trains nothing."""
+
 REWARD_MODEL = "reward:"
 """What a judge's name begins with when a reward model ranked; its run's id follows."""
 

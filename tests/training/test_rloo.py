@@ -143,12 +143,23 @@ def test_a_stopped_and_resumed_run_equals_the_uninterrupted_one_bit_for_bit(
 
 
 def test_two_steps_on_the_same_answers_move_the_ratio(make_run: MakeRun) -> None:
-    """With iterations=2 the second step has the first one's rewards, and answers whose likelihood has moved."""
+    """With iterations=2 the second step has the first one's rewards, and answers whose likelihood has moved.
+
+    Their KL was measured when they were written: the second step reports none, which is not the same as 0.
+    """
     run = make_run("rloo", how="lora", **{**QUICK, "iterations": 2, "max_steps": 2, "ratio_clip": 0.01}).train()
 
     assert run.metric("loss")[1] == pytest.approx(0, abs=1e-6)
     assert run.metric("loss")[2] != pytest.approx(0, abs=1e-6)
     assert run.metric("clip_fraction")[2] > 0
+    assert ["kl" in step.metrics for step in run.of(Step)] == [True, False]
+
+
+def test_without_a_reference_no_kl_is_reported(make_run: MakeRun) -> None:
+    """With beta = 0 nobody knows how far the answers have moved: a KL of 0 would be invented."""
+    run = make_run("grpo", how="lora", **{**QUICK, "beta": 0.0, "max_steps": 1, "eval_every": 0}).train()
+
+    assert "kl" not in run.of(Step)[0].metrics
 
 
 def test_measuring_and_watching_do_not_change_what_is_learnt(make_run: MakeRun) -> None:

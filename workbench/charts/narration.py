@@ -35,6 +35,8 @@ HARDLY = 0.02
 """A loss that has fallen by less than this share has hardly moved."""
 RISES = 0.02
 """Held-out loss this share above its best is a rise and not noise."""
+OVERFITS = 0.1
+"""A rise by this share costs answers. Below it they often still get better: the loss also counts how sure one is."""
 SPIKE = 10.0
 """A gradient so many times the usual is a spike."""
 SURE_ACCURACY, SURE_LOSS = 0.98, 0.05
@@ -69,11 +71,17 @@ def _general(live: Live) -> Iterator[Verdict]:
     held_out = live.evaluations.get("loss", Series())
     if len(held_out) >= 3 and (rise := _rise(held_out)) is not None:
         step, best, last = rise
-        yield Verdict(
-            f"Held-out loss rises ({best:.3f} → {last:.3f}) since step {step:,}: overfitting. "
-            f"The model of step {step:,} was better; use fewer epochs.",
-            "warning",
-        )
+        if last > best * (1 + OVERFITS):
+            yield Verdict(
+                f"Held-out loss rises ({best:.3f} → {last:.3f}) since step {step:,}: overfitting. "
+                f"The model of step {step:,} was better; use fewer epochs.",
+                "warning",
+            )
+        else:
+            yield Verdict(
+                f"Held-out loss was lowest at step {step:,} ({best:.3f}, now {last:.3f}): more epochs would not help.",
+                "info",
+            )
     yield from _gradients(live.metrics.get("grad_norm", Series()))
 
 

@@ -14,9 +14,9 @@ from typing import get_args
 
 from workbench import examples
 from workbench.ranking.ballot import Clock
-from workbench.ranking.decisions import REPEAT, Decisions
+from workbench.ranking.decisions import Decisions
 from workbench.ranking.sides import Item, Mode, laid_out, pairs_made, rebuilt
-from workbench.records import PERSON, Prompt, Ranking, Verdict, digest
+from workbench.records import PERSON, REPEAT, Prompt, Ranking, Verdict, digest
 from workbench.store import Store
 
 REPEAT_SHARE = 0.05

@@ -5,10 +5,7 @@ from __future__ import annotations
 from statistics import median
 
 from workbench.ranking.agreement import Agreement, Bias, Look, compared, kappa, left_won
-from workbench.records import PERSON, Ranking, Verdict
-
-REPEAT = "person again"
-"""The judge's name for a second look. It trains nothing: a person's word on the same answers goes before it."""
+from workbench.records import PERSON, REPEAT, Ranking, Verdict
 
 RECENT_VOTES = 200
 """Votes that the usual time to a vote is taken from."""

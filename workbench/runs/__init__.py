@@ -33,6 +33,8 @@ __all__ = ["Run", "Runs", "Status", "check_unchanged", "worker_environment"]
 RUN_ID = re.compile(r"\d{4,}")
 HIGHEST_ID = ".highest"
 """Remembers the id of a deleted run: completions in the store are named by it, so it is not given again."""
+_GONE = re.compile(r"\.gone-(\d{4,})\.partial")
+"""A run's folder while it is deleted, and on a full disk, where nothing can be written, what remembers its id after."""
 START_SECONDS = 20.0
 """How long a launched worker may take to sign in; 0.1 s is usual."""
 STOP_NOW_SECONDS = 2.0
@@ -175,6 +177,8 @@ class Runs:
 
     def _highest_id(self) -> int:
         ids = [int(run_id) for run_id in self.ids()]
+        if self.project.runs.is_dir():
+            ids += [int(found[1]) for path in self.project.runs.iterdir() if (found := _GONE.fullmatch(path.name))]
         with contextlib.suppress(OSError, ValueError):  # there is no such file until something is deleted
             ids.append(int((self.project.runs / HIGHEST_ID).read_text(encoding="ascii")))
         return max(ids, default=0)
@@ -232,11 +236,18 @@ class Runs:
         children = descendants(run.id, (other.job for other in self.all()))
         if children:
             raise RunError(f"Run {run.id} is where {', '.join(children)} came from.", "Delete those first.")
-        highest = self.project.runs / HIGHEST_ID
-        _write_private(highest, str(self._highest_id()).encode())
         gone = self.project.runs / f".gone-{run.id}.partial"
         run.paths.root.rename(gone)
-        shutil.rmtree(gone, ignore_errors=True)
+        for entry in gone.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a full disk takes no note: then the empty folder is one
+            note = self.project.runs / f"{HIGHEST_ID}.partial"
+            _write_private(note, str(self._highest_id()).encode())
+            note.rename(self.project.runs / HIGHEST_ID)
+            gone.rmdir()
 
 
 _LOOK = "Its worker.log says more; workbench doctor checks the installation."

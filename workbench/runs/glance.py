@@ -107,10 +107,10 @@ def _fold(seen: Glance, event: Event, *, present: bool) -> Glance:
         seen = replace(seen, alive=event)
     if isinstance(event, Saved | Finished | Stopped):
         seen = replace(seen, step=max(seen.step, event.step))
+    if isinstance(event, Started):
+        seen = replace(seen, step=event.resumed_from or 0)
     if not present:
         return seen
-    if isinstance(event, Started) and event.resumed_from is not None:
-        seen = replace(seen, step=event.resumed_from)
     if isinstance(event, Finished | Stopped | Failed):
         return replace(seen, ending=event)
     if isinstance(event, Queued):

@@ -119,7 +119,7 @@ class _Worker:
 
     def end_at_once(self) -> None:
         """The second signal: one ending, and gone, children too."""
-        self.journal.append(Stopped(step=self._step))
+        self.journal.append(Stopped(step=self._step), at_once=True)
         end_group()
 
 

@@ -133,7 +133,7 @@ class Groups(Publishing):
 
     rollout: Rollout
     mean_length = 0.0
-    """Tokens of the last answers."""
+    """Tokens of the last answers that were learnt from."""
 
     def _tokenize_prompts(self, prompts: list[Any]) -> tuple[list[list[int]], None, dict[str, Any]]:
         return [self.rollout.tokens.prompt_ids(turns) for turns in prompts], None, {}
@@ -179,13 +179,17 @@ class Groups(Publishing):
 
         Held-out prompts have one answer each, so their loss and their groups say nothing.
         """
-        metrics = self._metrics["train" if "loss" in logs else "eval"]
-        if "loss" not in logs:
+        training = "loss" in logs
+        metrics = self._metrics["train" if training else "eval"]
+        if not training:
             logs.pop("eval_loss", None)
             metrics.pop("frac_reward_zero_std", None)
-        if lengths := metrics.get("completions/mean_length"):  # none in a second step on the same answers
-            self.mean_length = sum(lengths) / len(lengths)
-        metrics["kl"] = [each * self.mean_length for each in metrics.get("kl", [])] or [0.0]
+        lengths = metrics.get("completions/mean_length")  # none in a second step on the same answers
+        length = sum(lengths) / len(lengths) if lengths else self.mean_length
+        if training:
+            self.mean_length = length
+        if "kl" in metrics:  # nobody measures it without a reference, nor RLOO in a second step on the same answers
+            metrics["kl"] = [each * length for each in metrics["kl"]]
         if spent := metrics.get("step_time"):
             others = (metrics.get("rollout_seconds", []), metrics.get("score_seconds", []))
             metrics["update_seconds"] = [sum(spent) - sum(map(sum, others))]

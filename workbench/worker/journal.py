@@ -17,6 +17,7 @@ from workbench.worker.log import say
 LONGEST_WAIT_BYTES = 8 << 20
 """Lines kept in memory while the disk is full: hours of steps."""
 LOCK_SECONDS = 1.0
+"""An end at once waits no longer than this for the event that is being written."""
 
 
 class Journal:
@@ -39,12 +40,12 @@ class Journal:
             self._waiting = b"\n" + self._waiting  # ends the line that a killed worker tore
         return handle
 
-    def append(self, event: Event) -> bool:
+    def append(self, event: Event, *, at_once: bool = False) -> bool:
         """Writes the event and flushes it; also to the disk where losing it would mislead. False: it was not taken.
 
         A completion or score that cannot be written is an OSError: there is no use in going on.
         """
-        if not self._lock.acquire(timeout=LOCK_SECONDS):
+        if not self._lock.acquire(timeout=LOCK_SECONDS if at_once else -1):
             return False
         try:
             if self.ended:
