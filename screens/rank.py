@@ -350,8 +350,11 @@ class RankScreen(RankBoard):
 
     def why_not(self, action: str) -> str:
         session = self.session
-        if action in ("undo", "reveal") and (session is None or session.last is None):
-            return "Nothing has been decided yet." if action == "undo" else "Origins are shown only after the vote."
+        if action == "undo" and (session is None or session.last is None):
+            begun = self._ballot is not None and bool(self._ballot.tiers)
+            return "Nothing has been decided yet." + (" Backspace takes the last letter back." if begun else "")
+        if action == "reveal" and (session is None or session.last is None):
+            return "Origins are shown only after the vote."
         if action == "train" and self.new_pairs == 0 and session is not None and not session.decisions.done:
             return "There are no pairs yet: every vote for a side makes one."
         return ""

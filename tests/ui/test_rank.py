@@ -251,12 +251,14 @@ async def test_a_ballot_takes_letters_from_best_to_worst(kway: Bench, clock: Tim
 
 
 async def test_a_ballot_can_be_taken_back_marked_and_cut_short(kway: Bench, clock: Time) -> None:
-    """Backspace takes a letter back, x marks an answer, enter puts the rest below, u takes the ranking back."""
-    async with ranking(kway, clock) as (_pilot, screen, press):
+    """Backspace takes a letter back, as u says; x marks an answer, enter puts the rest below, u undoes the ranking."""
+    async with ranking(kway, clock) as (pilot, screen, press):
         shown = screen.item.shown
         await press("enter")
         assert votes(kway) == []
-        await press("a", "backspace", "d", "x", "b", "enter")
+        await press("a", "u")
+        assert "Backspace takes the last letter back" in drawn(pilot.app)
+        await press("backspace", "d", "x", "b", "enter")
         [stored] = votes(kway)
         assert stored.tiers == ((shown[3],), (shown[0], shown[1], shown[2]))
         assert stored.unacceptable == (shown[1],)
