@@ -134,8 +134,9 @@ class ChatScreen(BenchScreen):
     # -- models
 
     def choose_source(self, model: str) -> None:
-        """Talks with a run, by its id, or with a GGUF file, by its path."""
+        """Talks with a run, by its id, or with a GGUF file, by its path; what is typed next goes to it."""
         self.take(ModelRef("gguf" if model.endswith(".gguf") else "run", model))
+        self.action_write()
 
     def take(self, ref: ModelRef, side: int = 0) -> None:
         """That side talks with another model from here on, in a new conversation."""

@@ -13,6 +13,7 @@ from textual.widgets import Input
 
 from screens.app import BenchApp
 from screens.chat import ChatLine
+from screens.messages import OpenChat
 from tests.ui.conftest import HOSTILE, SIZES, drawn, settle, until
 from workbench import session
 from workbench.bench import Bench
@@ -139,6 +140,22 @@ async def test_all_lines_of_a_pasted_text_are_asked(
         await pilot.press("enter")
         await until(pilot, "stopped by itself")
         assert app.screen._talks[0].turns[0].content == "Say: one\ntwo\n\n[/] three"  # type: ignore[attr-defined]  # Chat is a screen of ours
+
+
+async def test_whoever_comes_to_talk_with_a_model_can_type_at_once(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also after esc has put the keys to work: a word's letters would open lists and turn the temperature."""
+    answering(monkeypatch, tmp_path, ["Yes."])
+    app = BenchApp(bench, "chat")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await pilot.press("escape", "1")
+        app.post_message(OpenChat(str(tmp_path / "model-Q8_0.gguf")))
+        await until(pilot, "model-Q8_0.gguf")
+        await pilot.press("t", "m")
+        await until(pilot, "tm")
+        assert "temperature 0.7" in drawn(app)
 
 
 async def test_two_models_answer_side_by_side(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
