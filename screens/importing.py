@@ -246,7 +246,7 @@ def preview_facts(preview: Preview, split: Split) -> list[Fact]:
     facts.append(("rows", Content(f"{len(preview.rows):,} good · {len(preview.rejected):,} rejected{whole}")))
     if preview.mostly_bad:
         facts.append(_wrong(_refusal(preview)))
-    facts += [(Content.styled("!", "$accent"), plain(warning)) for warning in preview.survey.warnings]
+    facts += [(Content.styled("!", "$accent"), plain(warning)) for warning in preview.warnings]
     for number, parsed in preview.rows[:SHOWN_ROWS]:
         facts += [GAP, ("", Content.styled(f"line {number}", "$quiet")), *_parsed_facts(parsed)]
     if preview.rejected:

@@ -61,12 +61,9 @@ def reward_models(bench: Bench) -> list[Run]:
 def makes_rewards(job: Job) -> bool:
     """Whether a run trains a reward model."""
     from workbench import methods
-    from workbench.errors import SettingError
 
-    try:
-        return job.kind == "train" and methods.get(job.action).makes == "reward model"
-    except SettingError:  # a method of another version
-        return False
+    method = methods.known(job.action) if job.kind == "train" else None
+    return method is not None and method.makes == "reward model"
 
 
 def why_no_model(run: Run, action: str) -> str:

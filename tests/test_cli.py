@@ -7,10 +7,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.asking import asked, error_of
+from tests.fake_worker import FakeWorker, make_job
 from tests.projects import Copies
 from workbench import cli
 from workbench.paths import PACKAGE_ROOT
@@ -274,3 +276,20 @@ def test_the_app_without_a_terminal_is_refused(capsys, project):
 
         assert (code, out) == (2, "")
         assert "needs a terminal" in err
+
+
+@pytest.mark.parametrize(("inside", "command"), [(True, "workbench"), (False, "workbench -C '{}'")])
+def test_what_is_told_of_a_run_when_the_app_is_left_can_be_typed_as_it_is(
+    tmp_path: Path, copied: Copies, capsys: Any, monkeypatch: Any, inside: bool, command: str
+) -> None:
+    """Outside the project's folder the commands to follow and to stop a run name the folder."""
+    root = tmp_path / "my project"
+    bench = copied(root)
+    run = bench.runs.create(make_job(), {"train": []})
+    FakeWorker(run).sign_in()
+    monkeypatch.chdir(root if inside else tmp_path)
+    cli._say_what_goes_on(bench)
+    bench.close()
+
+    said = command.format(root)
+    assert f"{said} watch 0001; {said} stop 0001" in capsys.readouterr().err

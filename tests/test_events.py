@@ -107,6 +107,16 @@ def test_what_cannot_be_read_keeps_its_beginning() -> None:
     assert found.why
 
 
+@pytest.mark.parametrize(
+    "line",
+    [b'{"type": "scored", "scores": [[1, "x"]]}', b'{"type": "scored", "scores": [[1, NaN]]}',
+     b'{"type": "watched", "samples": [["q", 1]]}'],
+)  # fmt: skip
+def test_a_list_with_the_wrong_things_in_it_is_not_read(line: bytes) -> None:
+    """A garbled score does not get as far as the store, which would refuse it at every look."""
+    assert isinstance(events.decode(line), Unreadable)
+
+
 def test_every_field_has_a_default() -> None:
     """Fields are only ever added with a default: that is what lets old lines be read."""
     for kind in events._KINDS.values():

@@ -98,15 +98,6 @@ def test_equal_pairs_count_once() -> None:
     assert len(examples.pairs_from(agreed)) == 1
 
 
-def test_the_cap_keeps_the_same_pairs_every_time() -> None:
-    """At most two pairs of a prompt, the same two whatever the order they come in."""
-    forward = ranking(1, (1,), (2,)), ranking(2, (3,), (4,)), ranking(3, (1,), (4,))
-    one = examples.pairs_from(judged(*forward), cap=2)
-    other = examples.pairs_from(judged(*reversed(forward)), cap=2)
-
-    assert (len(one), said(one)) == (2, said(other))
-
-
 def test_rows_have_trls_conversational_form() -> None:
     """Demonstrations and pairs become exactly the columns that TRL's trainers read."""
     turns = [{"role": "user", "content": "Which is best?"}]

@@ -192,12 +192,13 @@ def test_held_out_rows_never_train(store: Store, tmp_path: Path) -> None:
 
 
 def test_doubled_rows_are_kept_once_and_counted(store: Store, tmp_path: Path) -> None:
-    """Two equal rows make one demonstration; the preview's survey says that there are two."""
+    """Two equal rows make one demonstration; the preview says that there are two."""
     path = written(tmp_path, GOOD, GOOD)
-    survey = importing.preview(path).survey
+    warned = importing.preview(path).warnings
     report = importing.import_file(store, path)
 
-    assert (survey.duplicates, report.added["demonstrations"], report.rows_ok) == (1, 1, 2)
+    assert warned == ("1 example is there more than once; each is kept once.",)
+    assert (report.added["demonstrations"], report.rows_ok) == (1, 2)
 
 
 def test_preferences_come_out_as_pairs_and_go_in_again_unchanged(store: Store, tmp_path: Path) -> None:
@@ -304,25 +305,15 @@ def test_a_preview_knows_what_the_import_would_refuse(store: Store, tmp_path: Pa
     assert caught.value.hint == "Mend the file, or press s."
 
 
-def test_the_survey_counts_lengths_in_doubling_bins() -> None:
-    """Lengths 3, 15, 16 and 40 fall into 0-15, 16-31 and 32-63; the median is 16."""
-    from workbench.importing.survey import histogram
-
-    found = histogram([3, 15, 16, 40])
-
-    assert found.bins == ((0, 15, 2), (16, 31, 1), (32, 63, 1))
-    assert (found.median, found.longest) == (16, 40)
-
-
-def test_the_survey_warns_of_length_bias_and_of_what_will_be_cut() -> None:
-    """30 pairs whose longer side always wins, ten words against two, at a limit of 11 words."""
+def test_length_bias_is_warned_of_either_way() -> None:
+    """20 pairs whose longer side always wins are a warning, as are 20 whose shorter does; fewer, or a mix, are none."""
     layout = formats.get("preference")
-    rows = [
-        layout.parse({"prompt": f"q{n}", "chosen": "word " * 10, "rejected": "no way", "kind": ""}) for n in range(30)
-    ]
-    found = importing.survey(rows, tokens=lambda text: len(text.split()), limit=10)
 
-    assert (found.chosen_longer_share, found.cut_share, found.lengths.unit) == (1.0, 1.0, "tokens")
-    assert found.lengths.longest == 11
-    assert any("longer answer wins in 100%" in warning for warning in found.warnings)
-    assert importing.survey([]).warnings == ()
+    def of(longer: int, shorter: int) -> str:
+        sides = [("word " * 10, "no way")] * longer + [("no way", "word " * 10)] * shorter
+        rows = [{"prompt": f"q{n}", "chosen": one, "rejected": other} for n, (one, other) in enumerate(sides)]
+        return " ".join(importing.warnings(map(layout.parse, rows)))
+
+    assert "longer answer wins in 100%" in of(20, 0)
+    assert "shorter answer wins in 100%" in of(0, 20)
+    assert of(19, 0) == of(10, 10) == ""

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.fake_worker import FakeWorker, make_job
+from workbench import judging
 from workbench.bench import Bench
-from workbench.events import Completed
+from workbench.errors import RunError
+from workbench.events import Completed, Finished
 from workbench.next_step import ENOUGH_PAIRS, Progress, next_step, progress_of
 from workbench.records import Counts, NewPrompt, Origin, Ranking, Turn
 
@@ -101,3 +104,14 @@ def test_of_very_many_a_part_is_compared(half_alike: Bench, monkeypatch: pytest.
     assert 14 <= found.counts.waiting <= 26
     assert found.counts.waiting + found.alike == 40
     assert replace(found, counts=Counts(waiting=186_950)).wait == "about 187,000 prompts wait"
+
+
+def test_a_run_of_another_versions_method_hides_nothing(half_alike: Bench) -> None:
+    """Its run is counted; what its data holds and whether it judges cannot be known, which is no error."""
+    run = half_alike.runs.create(make_job(action="of tomorrow"), {"train": [{"n": 1}]})
+    FakeWorker(run).sign_in().leave(Finished(step=1))
+
+    found = progress_of(half_alike)
+    assert (found.runs, found.training) == (1, ("of tomorrow",))
+    with pytest.raises(RunError, match="no reward model yet"):
+        judging.reward_run(half_alike, "last")

@@ -145,6 +145,17 @@ def test_running_moments_are_those_of_all_scores() -> None:
     assert moments.normalised(tensor([3.0, 1e9])).tolist() == [pytest.approx(0), 10.0]
 
 
+def test_a_score_that_is_no_number_does_not_stay() -> None:
+    """Running moments pass over NaN and infinity: they would never leave a mean again, and no step could be learnt."""
+    from workbench.worker.ppo.advantages import Moments
+
+    moments = Moments()
+    moments.add(tensor(math.nan, math.inf))
+    moments.add(tensor(1.0, math.nan, 3.0))
+
+    assert (moments.count, moments.mean, moments.squares) == (2, 2.0, 2.0)
+
+
 def test_equal_scores_are_not_divided_by_zero() -> None:
     """A reward that is the same for every answer normalises to 0 and not to a number that is none."""
     from workbench.worker.ppo.advantages import Moments

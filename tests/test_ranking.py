@@ -213,6 +213,21 @@ def test_an_edit_beats_both_and_undo_takes_all_of_it_back(store: Store) -> None:
     assert session.pair_changes == 0
 
 
+@pytest.mark.parametrize(("text", "pairs"), [("known", 2), ("", 1)])
+def test_an_edit_to_what_is_there_counts_and_its_undo_loses_nothing(store: Store, text: str, pairs: int) -> None:
+    """An imported answer typed again is imported as before after the undo; a shown one beats the other alone."""
+    session = opened(store)
+    assert session.item is not None
+    store.add_demonstration(session.item.prompt.id, "known", "import")
+
+    session.edit(text or session.item.answers[0].text)
+    assert len(examples.all_pairs(store)) == session.pair_changes == pairs
+    session.undo()
+
+    assert [(d.text, d.origin) for d in store.demonstrations()] == [("known", "import")]
+    assert (examples.all_pairs(store), session.pair_changes) == ([], 0)
+
+
 def test_pair_changes_follow_the_pairs_that_training_would_get(tmp_path: Path) -> None:
     """After votes, ballots, a change of mind and an undo, the count of new pairs is what the examples module makes."""
     store = filled(tmp_path / "k.db", answers=4)

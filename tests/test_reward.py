@@ -219,7 +219,7 @@ def test_equal_scores_are_right_half_of_the_time() -> None:
 
 @pytest.mark.parametrize(
     ("margin", "right", "words"),
-    [(2.0, 88, "taken at their word"), (6.0, 70, "too sure of itself"), (0.1, 90, "surer than it says")],
+    [(2.0, 88, "taken at their word"), (6.0, 70, "too sure of itself"), (0.1, 90, "better than it says")],
 )
 def test_calibration_is_told_in_words(margin: float, right: int, words: str) -> None:
     """Of a hundred pairs with one margin each, so many right: sigma(2) = 0.88, sigma(6) = 1.00, sigma(0.1) = 0.52."""

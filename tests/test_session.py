@@ -48,7 +48,7 @@ for line in sys.stdin:
         say(type="done", id=row["id"], tokens=3, seconds=1.0, finish="cancelled")
         continue
     if text == "environment":
-        say(type="delta", id=row["id"], text=" ".join(sorted(os.environ)))
+        say(type="delta", id=row["id"], text=" " + " ".join(sorted(os.environ)))
     say(type="done", id=row["id"], tokens=3, seconds=1.5, first_seconds=0.5, finish="stop")
 """
 
@@ -152,7 +152,9 @@ def test_an_answer_left_early_does_not_leak_into_the_next(session: Session) -> N
 
 
 def test_the_child_sees_no_secret(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tokens and proxies of the environment stay with the parent; the hub is off."""
+    """Tokens and proxies of the environment stay with the parent, what a card needs is passed on; the hub is off."""
+    for name in ("PYTORCH_CUDA_ALLOC_CONF", "HSA_OVERRIDE_GFX_VERSION", "BNB_CUDA_VERSION"):
+        monkeypatch.setenv(name, "1")
     monkeypatch.setenv("HF_TOKEN", "secret")
     monkeypatch.setenv("HTTPS_PROXY", "secret")
     session.start()
@@ -160,7 +162,7 @@ def test_the_child_sees_no_secret(session: Session, monkeypatch: pytest.MonkeyPa
     seen = "".join(session.ask(asked("environment"))).split()
 
     assert not {"HF_TOKEN", "HTTPS_PROXY"} & set(seen)
-    assert "HF_HUB_OFFLINE" in seen
+    assert {"HF_HUB_OFFLINE", "PYTORCH_CUDA_ALLOC_CONF", "HSA_OVERRIDE_GFX_VERSION", "BNB_CUDA_VERSION"} <= set(seen)
 
 
 def test_closing_ends_the_child(session: Session) -> None:

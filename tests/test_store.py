@@ -138,8 +138,8 @@ def test_undoing_twice_counts_once(store: Store) -> None:
     assert (hidden, queued(store)) == ([], ["q"])
 
 
-def test_the_queue_holds_what_this_judge_has_not_judged(store: Store) -> None:
-    """Prompts with one completion, held-out prompts and judged ones are not in it; skips count as judged."""
+def test_the_queue_holds_what_a_person_has_not_judged(store: Store) -> None:
+    """Prompts with one completion, held-out ones and those that a person judged are not in it; a skip counts."""
     answered(store, "waits")
     answered(store, "only one answer", answers=1)
     (held,) = store.add_prompts([ask("held", split="held_out")])
@@ -149,7 +149,6 @@ def test_the_queue_holds_what_this_judge_has_not_judged(store: Store) -> None:
     store.add_ranking(vote(*answered(store, "by a rule"), judge="rule"))
 
     assert {"waits", "by a rule"} == set(queued(store))
-    assert {"waits", "judged", "skipped"} == set(queued(store, judge="rule"))
     assert (store.judged_prompts(), store.counts().rankings) == (1, 2)
 
 
@@ -294,7 +293,7 @@ def test_an_import_that_fails_in_the_middle_leaves_nothing(store: Store) -> None
 
 
 def test_the_next_prompt_is_found_by_index_however_much_is_ranked(store: Store) -> None:
-    """Neither the judge's queue nor the counts read a table from end to end: every step of their plans is an index."""
+    """Neither the queue nor the counts read a table from end to end: every step of their plans is an index."""
     plans = []
     ask_database = store._rows
 
@@ -304,7 +303,7 @@ def test_the_next_prompt_is_found_by_index_however_much_is_ranked(store: Store) 
 
     store._rows = explained
     store.next_to_rank()
-    store.next_to_rank(judge="rule", after="5")
+    store.next_to_rank(after="5")
     store.judged_prompts()
     store.counts()
     store.rankings(prompt_id=1)

@@ -21,6 +21,7 @@ from workbench.events import Alive, Completed, Failed, Note, Queued, Started, St
 from workbench.live import Live
 from workbench.paths import ProjectPaths
 from workbench.runs import Runs, claim, process
+from workbench.worker import endings as endings_of
 from workbench.worker import journal
 
 
@@ -118,6 +119,22 @@ def test_stop_now_ends_even_a_paused_worker(runs: Runs) -> None:
     done(run)
 
     assert run.status().state == "stopped"
+
+
+@pytest.mark.parametrize(
+    ("settings", "wanted"),
+    [
+        ({"micro_batch": 4, "accumulation": 2}, "micro_batch=2 and accumulation=4"),
+        ({"micro_batch": 3, "accumulation": 4}, "micro_batch=1 and accumulation=12"),
+        ({"micro_batch": 5, "accumulation": 4}, "micro_batch=2 and accumulation=10"),
+        ({"micro_batch": 2, "accumulation": 8, "loss_type": "kto", "how": "lora"}, "how=qlora"),
+    ],
+)
+def test_the_hint_after_a_lack_of_memory_asks_for_the_same_training(settings: dict[str, int], wanted: str) -> None:
+    """A smaller micro-batch adds up to the same rows a step; KTO needs two rows at once and is not told to use one."""
+    job = make_job(settings=settings)
+
+    assert wanted in endings_of.failure(MemoryError(), ProjectPaths(Path()).run("0001"), job, 0).hint
 
 
 @pytest.mark.parametrize(

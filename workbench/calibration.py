@@ -56,7 +56,7 @@ class Calibration:
         chance = sqrt(max(self.accuracy * (1 - self.accuracy), 1e-9) / self.pairs)
         if abs(surplus) <= max(OFF, 2 * chance):
             return f"{told} Its margins can be taken at their word: they claim {self.claimed:.0%}."
-        how = "too sure of itself" if surplus > 0 else "surer than it says"
+        how = "too sure of itself" if surplus > 0 else "better than it says"
         return f"{told} It is {how}: its margins claim {self.claimed:.0%}."
 
     @property

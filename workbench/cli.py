@@ -7,6 +7,7 @@ and is the only one that may open the app.
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Container, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from typer.core import TyperCommand, TyperGroup
 import workbench
 from workbench.commands import data, exporting, judging, models, project, sampling, training
 from workbench.commands.options import Project, opened
+from workbench.commands.reports import INTERRUPTED
 from workbench.commands.word_lists import ImportCommand, TrainCommand
 from workbench.errors import InputError, OutputError, WorkbenchError
 from workbench.output import Output, ReaderLeft, with_streams
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
     from workbench.bench import Bench
 
 USAGE_ERROR = 2
-INTERRUPTED = 130
 BEFORE_A_COMMAND = ("-C", "--project", "--json", "--ascii", "--no-ascii")
 
 EPILOG = """\b
@@ -147,9 +148,11 @@ def _open_app(folder: Path | None, screen: str, ascii_only: bool | None) -> int:
 def _say_what_goes_on(bench: Bench) -> None:
     """Closing the app stops nothing, so it says what still works and how to return."""
     output = Output()
+    found = Path.cwd().is_relative_to(bench.paths.root.resolve())
+    command = "workbench" if found else f"workbench -C {shlex.quote(str(bench.paths.root))}"
     for run in bench.runs.all():
         if run.status().alive:
-            output.say(f"Run {run.title} continues: workbench watch {run.id}; workbench stop {run.id}")
+            output.say(f"Run {run.title} continues: {command} watch {run.id}; {command} stop {run.id}")
 
 
 def _add(command: Any, name: str, example: str, kind: type[TyperCommand] = TyperCommand) -> None:

@@ -10,7 +10,7 @@
     ├── BaseModelError        a base model is missing or cannot be used         exit 4
     ├── RunError              a run that cannot start, go on, or ended badly    exit 5
     │   ├── CheckpointError     no checkpoint verifies
-    │   └── StartingPointError  DPO's first loss is not ln 2
+    │   └── StartingPointError  a first loss or KL is not what it must be
     ├── ExportError           an export could not be written                    exit 6
     │   └── VerificationError   written, but it does not answer like the model trained
     └── ResourceError         the machine is too small for it right now         exit 7
@@ -90,7 +90,7 @@ class CheckpointError(RunError):
 
 
 class StartingPointError(RunError):
-    """The reference model is not the run's starting weights: DPO's first loss is not ln 2."""
+    """A run does not start from what it was ordered to: a first loss, ratio or KL is not the known one."""
 
 
 class ExportError(WorkbenchError):

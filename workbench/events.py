@@ -282,8 +282,9 @@ def _fits(value: Any, annotation: Any) -> bool:
         return isinstance(value, dict) and all(isinstance(v, str) for v in value.values())
     if text == "list[float | None]":
         return isinstance(value, list) and all(v is None or _is_number(v) for v in value)
-    if text.startswith("list"):
-        return isinstance(value, list) and all(isinstance(v, list) for v in value)
+    if text.startswith("list[list["):
+        inner = _is_number if text == "list[list[float]]" else lambda each: isinstance(each, str)
+        return isinstance(value, list) and all(isinstance(v, list) and all(map(inner, v)) for v in value)
     return isinstance(value, str)
 
 

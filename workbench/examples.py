@@ -10,7 +10,7 @@ The rule that turns judgements into pairs, as the screens state it:
 3. A completion marked unacceptable may lose, never win; two identical texts give no pair.
 4. A better answer that a person wrote (a demonstration of origin "edit") beats every completion that was shown to the
    person for that prompt, whatever the vote was.
-5. Equal pairs count once. `cap` keeps at most so many of a prompt, the same ones every time.
+5. Equal pairs count once.
 6. What a reward model says counts only where it is named (`judges`): it stays apart from what people and rules say.
    A person's second look measures the person and counts nowhere, not even when the first is taken back.
 
@@ -82,9 +82,9 @@ def counted_edits(judgements: Judgements, judges: str = "") -> list[Demonstratio
     return list(judgements.demonstrations()) if counts(PERSON, judges) else []
 
 
-def all_pairs(judgements: Judgements, *, cap: int | None = None, judges: str = "") -> list[Pair]:
+def all_pairs(judgements: Judgements, *, judges: str = "") -> list[Pair]:
     """Every pair that a project's rankings and edits make, of the `judges` that count."""
-    return pairs_from(counted(judgements, judges), counted_edits(judgements, judges), cap=cap)
+    return pairs_from(counted(judgements, judges), counted_edits(judgements, judges))
 
 
 def all_rankings(judgements: Judgements, *, judges: str = "") -> list[Row]:
@@ -97,7 +97,7 @@ def pairs_of(prompt: Prompt, ranking: Ranking, texts: Mapping[int, str]) -> list
     return [_pair(prompt, ranking, texts, winner, loser) for winner, loser in decisions(ranking, texts)]
 
 
-def pairs_from(judged: Iterable[Judged], edits: Iterable[Demonstration] = (), *, cap: int | None = None) -> list[Pair]:
+def pairs_from(judged: Iterable[Judged], edits: Iterable[Demonstration] = ()) -> list[Pair]:
     """All pairs of a project by the rule above, in order of their prompts' first judgement."""
     everything = list(judged)
     by_prompt: dict[int, list[Pair]] = {}
@@ -108,7 +108,7 @@ def pairs_from(judged: Iterable[Judged], edits: Iterable[Demonstration] = (), *,
         by_prompt[prompt.id].extend(_undecided_pairs(prompt, ranking, texts, decided))
     for pair in _edit_pairs(everything, edits):
         by_prompt[pair.prompt_id].append(pair)
-    return [pair for found in by_prompt.values() for pair in _capped(_distinct(found), cap)]
+    return [pair for found in by_prompt.values() for pair in _distinct(found)]
 
 
 def _undecided_pairs(
@@ -170,10 +170,6 @@ def _edit_pairs(judged: Sequence[Judged], edits: Iterable[Demonstration]) -> Ite
 
 def _distinct(pairs: Iterable[Pair]) -> list[Pair]:
     return list({pair_digest(pair): pair for pair in pairs}.values())
-
-
-def _capped(pairs: list[Pair], cap: int | None) -> list[Pair]:
-    return pairs if cap is None or len(pairs) <= cap else sorted(pairs, key=pair_digest)[:cap]
 
 
 def ranking_rows(judged: Iterable[Judged], edits: Iterable[Demonstration] = ()) -> list[Row]:

@@ -300,9 +300,6 @@ def exportable_runs(bench: Bench) -> list[Run]:
 
 def _writes(run: Run) -> bool:
     from workbench import methods
-    from workbench.errors import SettingError
 
-    try:
-        return methods.get(run.job.action).makes == "policy"
-    except SettingError:  # a method of another version
-        return False
+    method = methods.known(run.job.action)
+    return method is not None and method.makes == "policy"

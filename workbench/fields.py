@@ -76,9 +76,9 @@ class Field:
         if not math.isfinite(number):
             raise SettingError(f"{self.name} = {number} is not a finite number.", f"The default is {self.default!r}.")
         if self.low is not None and number < self.low:
-            raise SettingError(f"{self.name} = {number:g} is below its least value {self.low:g}.", self.help)
+            raise SettingError(f"{self.name} = {number:,.9g} is below its least value {self.low:,.9g}.", self.help)
         if self.high is not None and number > self.high:
-            raise SettingError(f"{self.name} = {number:g} is above its greatest value {self.high:g}.", self.help)
+            raise SettingError(f"{self.name} = {number:,.9g} is above its greatest value {self.high:,.9g}.", self.help)
 
     def _nearest(self, value: Any) -> str:
         near = difflib.get_close_matches(str(value), self.choices, n=1)

@@ -29,12 +29,12 @@ class BaseRef:
     path: str
     name: str
     fingerprint: str = ""
-    """SHA-256 over config.json and the names and sizes of the weights: another base under the same name is refused."""
+    """What `bases.fingerprint` makes of config.json and the weights: another base of that name is refused."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run's order. `action` names the file that does it: a method, a sampler or an export target."""
+    """One run's order. `action` names the file that does it: a method, a sampler, a judge or an export target."""
 
     run: str
     kind: JobKind

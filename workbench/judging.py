@@ -51,7 +51,8 @@ def reward_run(bench: Bench, name: str) -> Run:
 
 
 def _makes_rewards(run: Run) -> bool:
-    return run.job.kind == "train" and methods.get(run.job.action).makes == "reward model"
+    method = methods.known(run.job.action) if run.job.kind == "train" else None
+    return method is not None and method.makes == "reward model"
 
 
 def settings(wish: JudgeOrder) -> dict[str, fields.Value]:

@@ -274,9 +274,9 @@ class Follower:
         """Whether the log held more than one `poll` reads."""
         return self._tail.behind
 
-    def poll(self, limit_bytes: int | None = POLL_BYTES) -> bool:
+    def poll(self) -> bool:
         """Takes in what is new; whether anything changed. Never waits."""
-        blocks = self._tail.read_blocks(limit_bytes)
+        blocks = self._tail.read_blocks(POLL_BYTES)
         changed = self._look_at_log() or bool(blocks)
         if self._tail.restarted:
             self.live = Live()

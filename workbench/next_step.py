@@ -130,7 +130,7 @@ def progress_of(bench: Bench) -> Progress:
     runs = [(run, run.status()) for run in bench.runs.all()]
     holding = [run for run, status in runs if run.job.kind == "train" and (status.alive or status.state == "finished")]
     held = frozenset[str]().union(
-        *(_pairs_held(run) for run in holding if methods.get(run.job.action).needs == "pairs")
+        *(_pairs_held(run) for run in holding if (m := methods.known(run.job.action)) and m.needs == "pairs")
     )
     finished = [run for run, status in runs if status.state == "finished"]
     working = [run for run, status in runs if status.alive]

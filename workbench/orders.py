@@ -258,7 +258,9 @@ def _reward(bench: Bench, text: str) -> tuple[str, dict[str, Path]]:
         run = judging.reward_run(bench, term.name)
         terms = (*terms[:place], replace(term, name=run.id), *terms[place + 1 :])
         found[run.id] = run.paths.model
-    return rewards.written(terms), found
+    text = rewards.written(terms)
+    rewards.parse(text)  # run:4 and run:0004 are one
+    return text, found
 
 
 def reward_bases(bench: Bench, settings: Mapping[str, Any]) -> list[bases.Base]:

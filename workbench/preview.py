@@ -49,7 +49,7 @@ class Preview:
 
 @dataclass(frozen=True)
 class Lengths:
-    """How a method's rows fit into the longest row: in rows, and in tokens."""
+    """How a method's rows fit into the longest row."""
 
     rows: int = 0
     cut: int = 0
@@ -58,7 +58,6 @@ class Lengths:
     """Rows that lose a whole answer and are left out of the training."""
     longest: int = 0
     median: int = 0
-    trained_tokens: int = 0
     sizes: Sequence[int] = field(default=(), compare=False)
     """Tokens of every row, of its longer answer where it has two."""
 
@@ -108,21 +107,20 @@ def _previews(tokens: ChatTokens, row: Row, max_length: int) -> list[Preview]:
 def measure(tokens: ChatTokens, rows: Sequence[Row], max_length: int) -> Lengths:
     """How the rows fit; a row is as long as its longer answer."""
     sizes: list[int] = []
-    cut = lost = trained = 0
+    cut = lost = 0
     for row in rows:
         made = [tokens.row(row["prompt"], answer) for answer in answers(row).values()]
-        longest = max((len(answer.ids) for answer in made), default=len(tokens.prompt_ids(row["prompt"])))
+        longest = max(len(answer.ids) for answer in made) if made else len(tokens.prompt_ids(row["prompt"]))
         sizes.append(longest)
         gone = any(answer.context >= max_length for answer in made)
         gone |= not made and longest >= max_length  # a prompt that leaves no room for an answer
         if "rankings" in row:
-            made = [answer for answer in made if len(answer.ids) <= max_length]
-            gone, longest = len(made) < 2, min(longest, max_length)
+            gone = sum(len(answer.ids) <= max_length for answer in made) < 2
+            longest = min(longest, max_length)
         lost += gone
         cut += not gone and longest > max_length
-        trained += 0 if gone else sum(min(len(a.ids), max_length) - a.context for a in made)
     median = sorted(sizes)[len(sizes) // 2] if sizes else 0
-    return Lengths(len(sizes), cut, lost, max(sizes, default=0), median, trained, sizes)
+    return Lengths(len(sizes), cut, lost, max(sizes, default=0), median, sizes)
 
 
 def in_child(

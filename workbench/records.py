@@ -123,7 +123,6 @@ class Completion:
     origin: Origin
     job: str
     n: int
-    token_count: int = 0
     finish: Literal["stop", "length"] = "stop"
 
 

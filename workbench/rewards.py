@@ -11,6 +11,7 @@ One line is one setting, so the form, a preset and `--set reward=…` can all sa
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -51,7 +52,13 @@ class Term:
 
 def parse(text: str) -> tuple[Term, ...]:
     """The terms of a reward; a SettingError where it cannot be read. A bare name is a run's."""
-    return tuple(_term(part.strip()) for part in text.split(" + "))
+    terms = tuple(_term(part.strip()) for part in text.split(" + "))
+    labels = [term.label for term in terms]
+    for label in labels:
+        if labels.count(label) > 1:
+            weight = sum(term.weight for term in terms if term.label == label)
+            raise SettingError(f"{label} is in the reward twice.", f"Name it once: {weight:g}*{label}")
+    return terms
 
 
 def written(terms: tuple[Term, ...]) -> str:
@@ -75,6 +82,8 @@ def _term(text: str) -> Term:
         )
     try:
         weight = float(found["weight"] or 1)
+        if not math.isfinite(weight):
+            raise ValueError
     except ValueError:
         raise SettingError(f"{found['weight']!r} is not a weight.", "Write a number: 0.3*rule:exact") from None
     term = Term(weight, cast(Kind, found["kind"] or "run"), found["name"].strip())

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import queue
 import re
 import signal
@@ -25,8 +24,9 @@ from typing import Any, Literal
 
 from workbench import errors
 from workbench.errors import InputError, ResourceError, RunError, WorkbenchError
-from workbench.paths import PACKAGE_ROOT, ProjectPaths
+from workbench.paths import ProjectPaths
 from workbench.records import Conversation, turns_to_json
+from workbench.runs import worker_environment
 
 COMMAND = (sys.executable, "-P", "-X", "utf8", "-m", "workbench.worker", "--serve")
 
@@ -37,25 +37,6 @@ LOG_LINES = 40
 """Of the child's own words, kept for the sentence about its end."""
 
 _LAST_WORDS = re.compile(r"assert|error|abort|terminate", re.IGNORECASE)
-
-PASSED_ON = (
-    "PATH",
-    "HOME",
-    "LANG",
-    "LC_ALL",
-    "TMPDIR",
-    "TZ",
-    "HF_HOME",
-    "HF_HUB_CACHE",
-    "XDG_CACHE_HOME",
-    "XDG_DATA_HOME",
-    "WORKBENCH_HOME",
-    "LD_LIBRARY_PATH",
-    "CUDA_VISIBLE_DEVICES",
-    "OMP_NUM_THREADS",
-    "VIRTUAL_ENV",
-)
-"""All the child sees of the environment: no token, no proxy."""
 
 
 @dataclass(frozen=True)
@@ -347,15 +328,12 @@ def death(ref: ModelRef, code: int | None, log: list[str], *, loaded: bool = Tru
 
 
 def _spawn(command: Sequence[str]) -> subprocess.Popen[bytes]:
-    """The child, in its own session and with next to nothing of our environment."""
-    environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-    environment |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-    environment["PYTHONPATH"] = str(PACKAGE_ROOT)
+    """The child, in its own session and with as little of our environment as a run's worker."""
     return subprocess.Popen(
         list(command),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env=environment,
+        env=worker_environment(),
         start_new_session=True,
     )

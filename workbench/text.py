@@ -30,9 +30,9 @@ def clean(text: str, limit: int = SHOWN_CHARACTERS, hidden: bool = True) -> str:
     return text if over <= 0 else f"{text} …[{over} more]"
 
 
-def one_line(text: str, limit: int = 200, hidden: bool = True) -> str:
+def one_line(text: str, limit: int = 200) -> str:
     """`clean` for a row of a table: line breaks and tabs become single spaces."""
-    return clean(" ".join(text[: limit * 8].split()), limit, hidden)
+    return clean(" ".join(text[: limit * 8].split()), limit)
 
 
 def _symbol(match: re.Match[str]) -> str:

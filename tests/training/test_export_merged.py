@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.export_fixtures import Exporting, Limit, make_run, reference, save_base
+from tests.training.export_fixtures import Exporting, Limit, make_run, reference, save_base, train_tokenizer
 from workbench.errors import BaseModelError, DiskFullError, ExportError, InputError, VerificationError
 from workbench.events import Exported, Step, Verified
 from workbench.exports import answers, merged, task
@@ -58,6 +58,32 @@ def test_a_bfloat16_base_is_merged_in_float32_and_rounded_once(tmp_path: Path, e
     folder = tmp_path / "project" / "exports" / "0001-sft" / "merged"
     assert torch.equal(load_file(folder / "model.safetensors")[f"{name}.weight"], expected)
     assert all(check.passed for check in exporting.of(Verified))
+
+
+def test_a_base_with_gpt_2_s_names_is_merged(tmp_path: Path, exporting: Exporting) -> None:
+    """Its config.json says n_positions for its context, and its layers lie transposed."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    tokenizer = train_tokenizer()
+    sizes = {"n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 256}
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), bos_token_id=1, eos_token_id=2, **sizes))
+    model.save_pretrained(tmp_path / "gpt2")
+    tokenizer.save_pretrained(tmp_path / "gpt2")
+    make_run(tmp_path / "project", tmp_path / "gpt2")
+
+    assert exporting.export("merged")["mean_kl_merged"] == pytest.approx(0.0, abs=1e-6)
+
+
+@pytest.mark.parametrize(("own", "asked"), [(2, 8), (8, 8), (9, 9), (16, 16)])
+def test_general_prompts_are_asked_where_a_project_has_few(
+    lora_run: RunPaths, exporting: Exporting, own: int, asked: int
+) -> None:
+    """Two prompts are filled up to eight; nine need none beside them."""
+    job = task.prepare(exporting.order("merged"))
+    row = json.dumps({"prompt": [{"role": "user", "content": "Where is the fox?"}]})
+    (job.context.paths.data / "check.jsonl").write_text(f"{row}\n" * own)
+
+    assert len(job.checker.prompts) == asked
 
 
 def test_a_qlora_run_also_tells_what_its_four_bits_changed(

@@ -14,6 +14,7 @@ from tests.gguf_models import CASES, Case, small, write_ours, write_small
 from workbench.exports import answers
 from workbench.exports.adapter import Adapter
 from workbench.exports.tensors import Merged, Weights
+from workbench.worker.log import quiet_libraries
 
 pytestmark = pytest.mark.torch
 
@@ -73,7 +74,7 @@ def log_probs_read(path: Path, ids: list[int], config: Any = None) -> np.ndarray
     import torch
     from transformers import AutoModelForCausalLM
 
-    answers.quiet()
+    quiet_libraries()
     given = {} if config is None else {"config": config}
     model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32, **given)
     return answers.log_probs(model.eval(), ids[:1], ids[1:])

@@ -47,7 +47,7 @@ def rolled(whole: Any, count: int) -> tuple[Any, Any]:
     """A rollout of so many answers, with what every role says of it."""
     from workbench.worker.ppo import passes, rollout
 
-    found = whole.writer.rollout(whole.asked.of_step(1, count, 0), rollout.generators_of(0, 1, count), with_logps=True)
+    found = whole.writer.rollout(whole.asked.of_step(1, count, 0), rollout.generator_of(0, 1), with_logps=True)
     return found, passes.score(whole.state.roles, found, whole.learner.plans(found, 0, 1)[0], 1.0)
 
 

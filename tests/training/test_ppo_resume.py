@@ -105,38 +105,41 @@ def test_too_little_memory_for_an_update_halves_the_micro_batch_and_keeps_the_mi
 def test_too_little_memory_to_write_answers_halves_how_many_are_written_at_once(
     make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Memory for 3 answers at once where 8 are asked: 4, then 2, a note each, and the same answers."""
+    """Memory for 5 answers at once, which the 4 held-out ones fit in, where 8 are asked: a note, and the same answers.
+
+    Memory ends when the batch's random numbers are drawn already.
+    """
+    from workbench.worker import batches
     from workbench.worker.decoding import answer_all
-    from workbench.worker.ppo import rollout
 
     changes = {**SETTINGS, "max_steps": 1, "watch_every": 0, "how": "lora"}
     roomy = make_run("ppo", "0001", **changes).train()
 
-    def tight(model: Any, ids: Any, *rest: Any, **named: Any) -> Any:
-        if len(ids) > 3:
+    def tight(model: Any, ids: Any, rule: Any, draws: Any, *rest: Any, **named: Any) -> Any:
+        if len(ids) > 5:
+            for draw in draws:
+                draw.random(rule.max_tokens)
             raise MemoryError("out of memory")
-        return answer_all(model, ids, *rest, **named)
+        return answer_all(model, ids, rule, draws, *rest, **named)
 
-    monkeypatch.setattr(rollout, "answer_all", tight)
+    monkeypatch.setattr(batches, "answer_all", tight)
     monkeypatch.setattr("workbench.worker.ppo.loop.batch_size", lambda *_: 8)
     run = make_run("ppo", "0002", **changes).train()
 
-    assert [note.text.partition(";")[0] for note in run.of(Note)] == [
-        "Out of memory with 8 answers at once",
-        "Out of memory with 4 answers at once",
-    ]
+    (note,) = run.of(Note)
+    assert note.text == "Out of memory with 8 answers at once; going on with 4."
     for name in ("reward", "length", "stopped"):
         assert run.metric(name) == roomy.metric(name)
 
 
 def test_no_memory_for_a_single_answer_is_a_sentence(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not even one answer at once: a MemoryFullError that names what to lower, after halving down to one."""
-    from workbench.worker.ppo import rollout
+    from workbench.worker import batches
 
     def full(*_: Any, **__: Any) -> Any:
         raise MemoryError("out of memory")
 
-    monkeypatch.setattr(rollout, "answer_all", full)
+    monkeypatch.setattr(batches, "answer_all", full)
     run = make_run("ppo", how="lora", **{**SETTINGS, "max_steps": 1})
 
     with pytest.raises(MemoryFullError, match="Not even one answer"):

@@ -113,6 +113,23 @@ def test_attached_to_a_policy_it_scores_as_loaded_and_leaves_the_policy_as_it_wa
     assert scorer.score(ids, tokens_at_once=1).tolist() == pytest.approx(found.tolist(), abs=1e-5)
 
 
+def test_beside_a_policy_it_is_loaded_as_it_was_trained(make_run: MakeRun, tiny_base: Path, rankings: Rows) -> None:
+    """One that was trained on 16 bits is not put on 4, also where the run that made it is not beside the policy's."""
+    from workbench.worker import reward_model
+    from workbench.worker.rewards import Rewards
+
+    made = make_run("reward", "0004", how="lora", max_steps=2, learning_rate=1e-2).train()
+    policy = make_run("rloo", "0005", how="full", reward="run:0004")
+    shutil.copytree(made.paths.model, policy.paths.reward("0004"))
+    made.paths.job.unlink()
+    ids = conversations(tiny_base, rankings[:5])
+    rewards = Rewards(policy, None, ChatTokens(tiny_base))
+    loaded = reward_model.load(made.paths.model, bases.resolve(str(tiny_base)), four_bit=False)
+
+    assert rewards.attached == {}
+    assert rewards.of([{}] * len(ids), ids, [""] * len(ids))[0].tolist() == pytest.approx(loaded.score(ids).tolist())
+
+
 def state(peft: Any, ids: list[int]) -> tuple[Any, dict[str, bool]]:
     """What the policy says to some tokens, and which weights are trained."""
     import torch

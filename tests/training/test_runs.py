@@ -165,6 +165,24 @@ def test_last_layers_tunes_the_last_block_norm_and_head_only(make_run: MakeRun, 
     assert {"model.norm.weight", "lm_head.weight", "model.layers.1.mlp.up_proj.weight"} <= moved
 
 
+@pytest.mark.parametrize(("family", "norm"), [("GPT2", "transformer.ln_f"), ("GPTNeoX", "gpt_neox.final_layer_norm")])
+def test_the_final_norm_is_found_whatever_it_is_called(family: str, norm: str) -> None:
+    """GPT-2's and Pythia's last norms are tuned with the last blocks, like Llama's."""
+    import transformers
+
+    from workbench.worker import model as models
+
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    config = getattr(transformers, f"{family}Config")(vocab_size=32, **sizes)
+    made = getattr(transformers, f"{family}{'LMHeadModel' if family == 'GPT2' else 'ForCausalLM'}")(config)
+    models.unfreeze(made, 1)
+
+    trained = {name for name, parameter in made.named_parameters() if parameter.requires_grad}
+    assert {f"{norm}.weight", f"{norm}.bias"} <= trained
+    assert any(".1." in name for name in trained)
+    assert not any(".0." in name for name in trained)
+
+
 def test_full_tunes_every_weight(make_run: MakeRun, tiny_base: Path) -> None:
     """All parameters are trained, and the model folder can be loaded without the base."""
     from transformers import AutoModelForCausalLM

@@ -12,7 +12,7 @@ import pytest
 from tests.training.conftest import MakeRun, Recorder, said
 from tests.training.export_fixtures import Limit
 from workbench import fields, samplers
-from workbench.events import Completed, Event, Planned, Started, Step
+from workbench.events import Completed, Event, Note, Planned, Started, Step
 from workbench.job import BaseRef, Job
 from workbench.live import Live
 from workbench.paths import BUNDLED_BASE, RunPaths
@@ -117,6 +117,28 @@ def test_a_full_disk_ends_the_real_sampler_at_once(make_sample: MakeSample, file
 
     assert len(kept) == 2
     assert len(sampled(run.again())) == 6
+
+
+def test_no_answer_goes_beyond_what_the_model_was_made_to_read(make_sample: MakeSample) -> None:
+    """A prompt of 500 of the 512 tokens gets an answer of 12, whoever shares its batch; a longer one gets none."""
+    from workbench.tokens import ChatTokens
+
+    tokens = ChatTokens(BUNDLED_BASE)
+    run = make_sample("0001", batch=8, temperature=5.0)  # too bold to come to an end by itself
+    rows = [json.loads(line) for line in (run.paths.data / "prompts.jsonl").read_text().splitlines()]
+    for row, size in ((rows[0], 500), (rows[1], 512)):
+        text = "a"
+        while len(tokens.prompt_ids(said("user", text))) < size:
+            text += " a"
+        row["turns"] = said("user", text)
+    (run.paths.data / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    sampled(run)
+
+    written = {(event.prompt_id, event.n): event.tokens for event in run.of(Completed)}
+    assert written == {(place, n): 12 if place == 0 else 24 for place in (0, 2, 3) for n in (0, 1)}
+    assert [event.text for event in run.of(Note)] == [
+        "2 answers are left out: their prompts fill the 512 tokens that the base was made to read."
+    ]
 
 
 def test_greedy_answers_are_those_of_generate(make_sample: MakeSample) -> None:

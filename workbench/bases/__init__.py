@@ -1,6 +1,6 @@
 """Where base models are: the bundled one, the hub's cache, folders. Finds them and names them; loads none.
 
-What a model folder holds is read by `workbench/model_folder.py`.
+What a model folder holds is read by `workbench/bases/model_folder.py`.
 """
 
 from __future__ import annotations

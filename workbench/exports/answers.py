@@ -6,7 +6,6 @@ One model is in memory at a time; `verify` compares what they say.
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,23 +54,15 @@ def place_for(parameters: int, dtype: str) -> Place:
     return Place("cpu", torch.float32, streamed=True)
 
 
-def quiet() -> None:
-    """Progress bars and advice of the libraries off: the worker's log is for what went wrong."""
-    os.environ["TQDM_DISABLE"] = "1"
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
-
-
 @contextlib.contextmanager
 def whole(folder: Path, device: str, dtype: torch.dtype, *, untied: bool = False) -> Iterator[Any]:
     """The model in a folder, and its memory given back afterwards; `untied`: with a head of its own, to be filled."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     from workbench.worker import threads
+    from workbench.worker.log import quiet_libraries
 
-    quiet()
+    quiet_libraries()
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         if untied:
@@ -180,11 +171,11 @@ def greedy(model: Any, prompts: list[list[int]], ends: list[int]) -> list[tuple[
     return [(answer.ids + ends[:1] * answer.ended, answer.ended) for answer in found]
 
 
-def log_probs(model: Any, prompt: list[int], answer: list[int], device: str = "") -> np.ndarray[Any, Any]:
+def log_probs(model: Any, prompt: list[int], answer: list[int]) -> np.ndarray[Any, Any]:
     """ln p of every token at each position of the answer: (T, V), float32."""
     import torch
 
-    ids = torch.tensor([prompt + answer[:-1]], device=device or model.device)  # (1, T)
+    ids = torch.tensor([prompt + answer[:-1]], device=model.device)  # (1, T)
     with torch.inference_mode():
         logits = model(input_ids=ids, logits_to_keep=len(answer)).logits[0].float()  # (T, V)
     found: np.ndarray[Any, Any] = torch.log_softmax(logits, dim=-1).cpu().numpy()

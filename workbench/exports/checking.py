@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workbench.bases.model_folder import read_base
 from workbench.errors import VerificationError
 from workbench.events import Metrics, Verified
 from workbench.exports import answers, chats, verify
@@ -91,8 +92,11 @@ class Checker:
     def prompts(self) -> list[list[int]]:
         """Token ids of the held-out prompts, filled up with general ones, each at most `PROMPT_TOKENS` long."""
         found = [row["prompt"] for row in _rows(self.context.paths.data / "check.jsonl")]
-        found += [[{"role": "user", "content": text}] for text in verify.PROMPTS[: verify.FEWEST_PROMPTS - len(found)]]
-        limit = min(verify.PROMPT_TOKENS, int(self.source.config["max_position_embeddings"]) - verify.STOP_TOKENS)
+        missing = max(0, verify.FEWEST_PROMPTS - len(found))
+        found += [[{"role": "user", "content": text}] for text in verify.PROMPTS[:missing]]
+        model = self.source.model
+        reads = read_base(model, str(model), model.name).context or verify.PROMPT_TOKENS + verify.STOP_TOKENS
+        limit = min(verify.PROMPT_TOKENS, reads - verify.STOP_TOKENS)
         return [ids for ids in (self.tokens.prompt_ids(chat)[-max(8, limit) :] for chat in found) if ids]
 
     # -- asking

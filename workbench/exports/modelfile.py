@@ -177,13 +177,11 @@ def write(
     adds_bos: bool,
     title: str,
     others: Sequence[str] = (),
-    adapter: str = "",
 ) -> str:
-    """The text of a Modelfile for `file_name` beside it, with `adapter`, a LoRA file, upon it."""
+    """The text of a Modelfile for `file_name` beside it."""
     lines = [f"# {title}, made by the finetune workbench.", f"# Use it:  ollama create {title} -f Modelfile"]
     lines += [f"# The same model, other precision: FROM ./{other}" for other in others]
     lines.append(f"FROM ./{file_name}")
-    lines += [f"ADAPTER ./{adapter}"] if adapter else []
     template = ollama_template(found, with_begin=not adds_bos) if found else "{{ .Prompt }}"
     if found is None or '"""' in template:
         lines.append("# Ollama cannot express this model's chat template; it gets the bare prompt. The GGUF holds the")

@@ -41,7 +41,7 @@ def shape_of(job: Task, *, required: bool) -> Wrapping | None:
     return found
 
 
-def deliver(job: Task, found: Wrapping | None, names: Sequence[str], adapter: str = "") -> None:
+def deliver(job: Task, found: Wrapping | None, names: Sequence[str]) -> None:
     """Writes the Modelfile for the best of those files that are there, once its template renders as it should."""
     there = [name for name in names if (job.delivery.root / name).is_file()]
     best = next((name for kind in PREFERRED for name in there if kind in name), there[0])
@@ -54,7 +54,6 @@ def deliver(job: Task, found: Wrapping | None, names: Sequence[str], adapter: st
         adds_bos=tokens.adds_bos,
         title=job.source.title,
         others=[name for name in there if name != best],
-        adapter=adapter,
     )
     if found is not None:
         _check(job, found)

@@ -1,7 +1,7 @@
 """Layouts of data files: one file = one layout, and this folder is the list.
 
 A layout file holds `LAYOUT`: how to know a row of it and how to read one. A layout sees one row at a time, never a
-file; containers are `workbench/containers.py`'s business and the store is `workbench/importing.py`'s.
+file; files are the business of `workbench/containers/`, the store is that of `workbench/importing/`.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from workbench import formats
 from workbench.containers import RawRow, open_rows
 from workbench.errors import FormatError, InputError
 from workbench.formats import BadRow, Layout, Parsed, Ranked
-from workbench.importing.survey import Survey, survey
+from workbench.importing.survey import warnings
 from workbench.records import Conversation, ImportReport, NewPrompt, Split
 from workbench.store import Store
 from workbench.store.texts import ImportedRanking
@@ -53,7 +53,8 @@ class Preview:
     rows: tuple[tuple[int, Parsed], ...] = ()
     """(line, what it holds) of the sampled good rows."""
     rejected: tuple[tuple[int, str], ...] = ()
-    survey: Survey = field(default_factory=Survey)
+    warnings: tuple[str, ...] = ()
+    """What a person should know of them, in sentences."""
     complete: bool = True
     """Whether the sample is the whole file."""
 
@@ -132,7 +133,7 @@ def preview(path: Path, layout: str | None = None) -> Preview:
             return Preview(path, None, None, told, complete=complete)
         chosen, runner_up, why = formats.get(layout), None, "You chose it."
     good, rejected = _sorted_out(read(sample, chosen))
-    return Preview(path, chosen, runner_up, why, tuple(good), tuple(rejected), survey(p for _, p in good), complete)
+    return Preview(path, chosen, runner_up, why, tuple(good), tuple(rejected), warnings(p for _, p in good), complete)
 
 
 def _guess(path: Path, sample: Sequence[RawRow]) -> Guess:

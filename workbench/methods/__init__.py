@@ -13,7 +13,7 @@ from workbench.fields import Field, Value
 from workbench.methods.shared import ADAPTERS, SHARED, WHOLE
 from workbench.registry import Registry
 
-__all__ = ["SHARED", "Method", "Panel", "all_methods", "get", "module"]
+__all__ = ["SHARED", "Method", "Panel", "all_methods", "get", "known", "module"]
 
 Needs = Literal["demonstrations", "pairs", "rankings", "thumbs", "prompts"]
 """What a method trains on; `workbench.rows` makes it of a project."""
@@ -68,3 +68,8 @@ REGISTRY: Registry[Method] = Registry(__name__, "METHOD", "training method")
 get = REGISTRY.get
 all_methods = REGISTRY.all
 module = REGISTRY.module
+
+
+def known(name: str) -> Method | None:
+    """The method of that name; None for one of another version, whose runs are in the list all the same."""
+    return REGISTRY.get(name) if name in REGISTRY.modules() else None

@@ -160,9 +160,10 @@ class RankSession:
         A prompt without a vote gets one, all shown answers tied: the person's own beats them, no more was said.
         """
         item = self._shown()
+        before = self.store.origin_of(item.prompt.id, text)
         written = self.store.add_demonstration(item.prompt.id, text, examples.EDIT)
         ranking = item.standing or self.tie()
-        self.store.add_remark(item.prompt.id, "edit", item.shown, f"{ranking.id} {written}")
+        self.store.add_remark(item.prompt.id, "edit", item.shown, f"{ranking.id} {written} {before}")
         self.pair_changes += sum(answer.text != text for answer in item.answers)
         return written
 
@@ -188,10 +189,11 @@ class RankSession:
         if last is None:
             return None
         self.store.undo_ranking(last.id)
-        self._undo_edits(last)
+        edits = self._undo_edits(last)
         self.decisions.remove(last)
         self._return_to(last)
-        self.pair_changes -= pairs_made(self._shown(), last)
+        item = self._shown()
+        self.pair_changes -= pairs_made(item, last) + sum(a.text != text for text in edits for a in item.answers)
         return last
 
     def bring_back(self) -> int:
@@ -374,9 +376,12 @@ class RankSession:
         self._visited.insert(0, replace(self._rebuilt(earlier), standing=earlier))
         return True
 
-    def _undo_edits(self, ranking: Ranking) -> None:
-        for remark_id, kind, text in self.store.remarks(ranking.prompt_id):
-            if kind == "edit" and text.split()[0] == str(ranking.id):
-                self.store.undo_demonstration(int(text.split()[1]))
+    def _undo_edits(self, ranking: Ranking) -> list[str]:
+        """Takes the answers back that were written with the decision, the newest first; their texts."""
+        texts = []
+        for remark_id, kind, remark in reversed(self.store.remarks(ranking.prompt_id)):
+            of, written, *before = remark.split() if kind == "edit" else ("", "")
+            if of == str(ranking.id):
+                texts.append(self.store.undo_demonstration(int(written), *before))
                 self.store.undo_remark(remark_id)
-                self.pair_changes -= len(ranking.shown)
+        return texts

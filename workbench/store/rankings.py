@@ -71,27 +71,19 @@ class Judgements(Database):
             for i, t in self._rows(f"SELECT id, text FROM completions WHERE id IN ({marks})", tuple(completion_ids))
         }
 
-    def next_to_rank(self, *, after: str = "", judge: str = PERSON, search: str = "") -> tuple[Prompt, str] | None:
-        """The next prompt with two or more completions that `judge` has not judged, and its place in the queue.
+    def next_to_rank(self, *, after: str = "", search: str = "") -> tuple[Prompt, str] | None:
+        """The next prompt with two or more completions that a person has not judged, and its place in the queue.
 
-        A prompt that a person has judged comes back when two or more completions are newer than that judgement.
+        A prompt that was judged comes back when two or more completions are newer than that judgement.
 
         The queue's order is that of the prompts' digests: balanced, random, and the same tomorrow. `after` is the
         place to go on from. A skipped prompt counts as judged until the skip is undone.
         """
-        mine = judge == PERSON
-        unjudged = (
-            "fresh > 1"
-            if mine
-            else "NOT EXISTS (SELECT 1 FROM rankings r INDEXED BY rankings_by_judge"
-            " WHERE r.judge = ? AND r.prompt_id = prompts.id AND r.undone IS NULL)"
-        )
         matching = " AND says(turns, ?)" if search else ""
         rows = self._rows(
-            f"SELECT {PROMPT}, digest FROM prompts INDEXED BY {'waiting_prompts' if mine else 'rankable_prompts'}"
-            f" WHERE split = 'train' AND completions > 1 AND {unjudged} AND digest > ?{matching}"
-            " ORDER BY digest LIMIT 1",
-            (*(() if mine else (judge,)), after, *((search,) if search else ())),
+            f"SELECT {PROMPT}, digest FROM prompts INDEXED BY waiting_prompts"
+            f" WHERE split = 'train' AND fresh > 1 AND digest > ?{matching} ORDER BY digest LIMIT 1",
+            (after, *((search,) if search else ())),
         )
         return (prompt_of(rows[0][:5]), str(rows[0][5])) if rows else None
 
@@ -132,13 +124,13 @@ class Judgements(Database):
         rows = self._rows("SELECT DISTINCT judge FROM rankings WHERE undone IS NULL ORDER BY judge")
         return [str(judge) for (judge,) in rows]
 
-    def judged_prompts(self, judge: str = PERSON) -> int:
-        """How many prompts the judge has judged (skips are not judgements)."""
+    def judged_prompts(self) -> int:
+        """How many prompts a person has judged (skips are not judgements)."""
         return int(
             self._rows(
                 "SELECT count(DISTINCT prompt_id) FROM rankings WHERE judge = ? AND undone IS NULL"
                 " AND verdict != 'skip'",
-                (judge,),
+                (PERSON,),
             )[0][0]
         )
 

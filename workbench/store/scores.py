@@ -58,12 +58,12 @@ class Scores(Database):
         )
         return {int(i): float(score) for i, score in rows}
 
-    def scored_prompts(self, judge: str, job: str | None = None) -> list[int]:
-        """Prompts of which the judge has scored two completions or more (of a sampling run, if named)."""
+    def scored_prompts(self, judge: str) -> list[int]:
+        """Prompts of which the judge has scored two completions or more."""
         rows = self._rows(
             "SELECT c.prompt_id FROM scores s JOIN completions c ON c.id = s.completion_id"
-            " WHERE s.judge = ? AND (? IS NULL OR c.job = ?) GROUP BY c.prompt_id HAVING count(*) > 1 ORDER BY 1",
-            (judge, job, job),
+            " WHERE s.judge = ? GROUP BY c.prompt_id HAVING count(*) > 1 ORDER BY 1",
+            (judge,),
         )
         return [int(prompt_id) for (prompt_id,) in rows]
 

@@ -145,16 +145,14 @@ class Texts(Database):
         ).fetchone()
         return int(row[0])
 
-    def prompts(
-        self, split: Split = "train", *, search: str = "", limit: int = -1, offset: int = 0, every: int = 1
-    ) -> list[Prompt]:
+    def prompts(self, split: Split = "train", *, search: str = "", limit: int = -1, every: int = 1) -> list[Prompt]:
         """Prompts in the order they came; `search` keeps those whose text contains it, `every` one in so many."""
         return [
             prompt_of(row)
             for row in self._rows(
                 f"SELECT {PROMPT} FROM prompts WHERE split = ? AND id % ? = 0 AND (? = '' OR says(turns, ?))"
-                " ORDER BY id LIMIT ? OFFSET ?",
-                (split, every, search, search, limit, offset),
+                " ORDER BY id LIMIT ?",
+                (split, every, search, search, limit),
             )
         ]
 
@@ -185,28 +183,41 @@ class Texts(Database):
         return prompt_of(rows[0])
 
     def add_demonstration(self, prompt_id: int, text: str, origin: str) -> int:
-        """A better answer written by a person (or found elsewhere). Adding it again revives it if it was undone."""
+        """A better answer written by a person (or found elsewhere). One that was there or was undone is now theirs."""
         with self._write() as db:
             row = db.execute(
                 "INSERT INTO demonstrations (prompt_id, text, origin, created) VALUES (?, ?, ?, ?)"
-                " ON CONFLICT (prompt_id, text) DO UPDATE SET undone = NULL RETURNING id",
+                " ON CONFLICT (prompt_id, text) DO UPDATE SET undone = NULL, origin = excluded.origin RETURNING id",
                 (prompt_id, storable(text), origin, time.time()),
             ).fetchone()
             return int(row[0])
 
-    def undo_demonstration(self, demonstration_id: int) -> None:
-        with self._write() as db:
-            db.execute("UPDATE demonstrations SET undone = ? WHERE id = ?", (time.time(), demonstration_id))
+    def origin_of(self, prompt_id: int, text: str) -> str:
+        """Where an answer comes from that stands as a demonstration; "" where none does."""
+        rows = self._rows(
+            "SELECT origin FROM demonstrations WHERE prompt_id = ? AND text = ? AND undone IS NULL",
+            (prompt_id, storable(text)),
+        )
+        return str(rows[0][0]) if rows else ""
 
-    def demonstrations(
-        self, *, limit: int = -1, offset: int = 0, search: str = "", every: int = 1
-    ) -> list[Demonstration]:
+    def undo_demonstration(self, demonstration_id: int, before: str = "") -> str:
+        """Takes a demonstration back, or gives it the origin that it had `before`; its text."""
+        undone = None if before else time.time()
+        with self._write() as db:
+            row = db.execute(
+                "UPDATE demonstrations SET undone = ?, origin = coalesce(nullif(?, ''), origin) WHERE id = ?"
+                " RETURNING text",
+                (undone, before, demonstration_id),
+            ).fetchone()
+            return str(row[0])
+
+    def demonstrations(self, *, limit: int = -1, search: str = "", every: int = 1) -> list[Demonstration]:
         """Demonstrations of training prompts in the order they came, `every` one in so many. Held out never train."""
         rows = self._rows(
             f"SELECT d.id, d.text, d.origin, d.tags, {PROMPT} FROM demonstrations d"
             " JOIN prompts ON prompts.id = d.prompt_id WHERE d.undone IS NULL AND prompts.split = 'train'"
-            " AND d.id % ? = 0 AND (? = '' OR holds(d.text, ?) OR says(turns, ?)) ORDER BY d.id LIMIT ? OFFSET ?",
-            (every, search, search, search, limit, offset),
+            " AND d.id % ? = 0 AND (? = '' OR holds(d.text, ?) OR says(turns, ?)) ORDER BY d.id LIMIT ?",
+            (every, search, search, search, limit),
         )
         return [
             Demonstration(row[0], prompt_of(row[4:]), row[1], row[2], tuple(sorted(from_json(row[3]).items())))
@@ -264,7 +275,7 @@ class Texts(Database):
     def completions(self, prompt_id: int, *, job: str | None = None) -> list[Completion]:
         """A prompt's completions in the order they came, all of them or one sampling run's."""
         rows = self._rows(
-            "SELECT c.id, c.prompt_id, c.text, o.origin, c.job, c.n, c.tokens, c.finish FROM completions c"
+            "SELECT c.id, c.prompt_id, c.text, o.origin, c.job, c.n, c.finish FROM completions c"
             " JOIN origins o ON o.id = c.origin_id WHERE c.prompt_id = ? AND (? IS NULL OR c.job = ?) ORDER BY c.id",
             (prompt_id, job, job),
         )
@@ -276,4 +287,4 @@ class Texts(Database):
 
 
 def _completion(row: Sequence[Any]) -> Completion:
-    return Completion(row[0], row[1], row[2], Origin(**from_json(row[3])), row[4], row[5], row[6], row[7])
+    return Completion(row[0], row[1], row[2], Origin(**from_json(row[3])), row[4], row[5], row[6])

@@ -36,7 +36,7 @@ class Batch:
 
 
 def trainer_arguments(settings: Mapping[str, Any], batch: Batch, folder: Path) -> dict[str, Any]:
-    """Keyword arguments of SFTConfig and DPOConfig. Saving and measuring are asked for by our callback, not here."""
+    """Keyword arguments of every TRL trainer's config. Saving and measuring are asked for by our callback, not here."""
     dtype = working_dtype()
     on_card = torch.cuda.is_available()
     optimizer = str(settings["optimizer"])

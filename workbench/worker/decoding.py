@@ -78,13 +78,17 @@ def answer_all(
     *,
     with_logps: bool = False,
 ) -> list[Answer]:
-    """One answer to each prompt, in order. `generators` may be left out when the temperature is 0."""
+    """One answer to each prompt, in order. `generators` may be left out when the temperature is 0.
+
+    An answer is also cut where prompt and answer are as long as the model was made to read.
+    """
     device = next(model.parameters()).device
     ids, mask = left_padded(prompts, device)  # (B, T)
     model, filled = soft_prompt.taken_off(model)
     takes_positions = "position_ids" in inspect.signature(model.forward).parameters
     cache, before = soft_prompt.cache_of(model, filled, len(prompts))
     mask = torch.cat([mask.new_ones(len(mask), before), mask], dim=1)
+    limits = _limits(model, [before + len(prompt) for prompt in prompts], rule, device)  # (B,)
     draws = _uniforms(generators, rule.max_tokens, device)
     ends = torch.tensor(rule.end_ids, dtype=torch.long, device=device)
     written: list[list[int]] = [[] for _ in prompts]
@@ -113,7 +117,7 @@ def answer_all(
                 ended[row] = token
             else:
                 written[row].append(token)
-        done |= over
+        done |= over | (limits[rows] <= step + 1)
         running = int((~done).sum())
         if running == 0:
             break
@@ -124,6 +128,13 @@ def answer_all(
             cache.batch_select_indices(kept)
             ids, mask, rows, done = ids[kept], mask[kept], rows[kept], done[kept]
     return [Answer(tokens, end is not None, end, said) for tokens, end, said in zip(written, ended, logps, strict=True)]
+
+
+def _limits(model: Any, taken: Sequence[int], rule: Rule, device: torch.device) -> torch.Tensor:
+    """(B,) tokens that each answer may have: as many as the rule says, and as the context has beside what is taken."""
+    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    room = [context - count if context else rule.max_tokens for count in taken]
+    return torch.tensor(room, device=device).clamp(max=rule.max_tokens)
 
 
 def logps_of(logits: torch.Tensor, chosen: torch.Tensor, rule: Rule) -> torch.Tensor:

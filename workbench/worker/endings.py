@@ -100,11 +100,12 @@ def _out_of_memory(error: BaseException, job: Job | None) -> Failed:
 def _memory_hint(job: Job | None) -> str:
     """The setting that would save most and is not at its least yet."""
     settings = dict(job.settings) if job is not None else {}
-    micro = settings.get("micro_batch", 1)
-    if isinstance(micro, int) and micro > 1:
-        return (
-            f"Order it again with micro_batch={micro // 2} and twice the accumulation: the same training, less memory."
-        )
+    micro, times = int(settings.get("micro_batch", 1)), int(settings.get("accumulation", 1))
+    least = 2 if settings.get("loss_type") == "kto" else 1
+    for smaller in range(micro // 2, least - 1, -1):
+        if micro * times % smaller == 0:
+            rows = f"micro_batch={smaller} and accumulation={micro * times // smaller}"
+            return f"Order it again with {rows}: the same training, less memory."
     batch = settings.get("batch", 1)
     if isinstance(batch, int) and batch > 1:
         return f"Order it again with batch={batch // 2}."

@@ -16,7 +16,7 @@ CHECKED_PROMPTS = 4
 """Prompts answered before the first step, to see that sampler, update and reference agree."""
 
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.5, torch.float16: 0.1}
-"""Nats by which a token's log-probability may differ between two ways to compute it: fp32 strays by 1e-5, 16 bits by
+"""Nats a token, the mean over an answer, between two ways to compute its likelihood: fp32 strays by 1e-5, 16 bits by
 their rounding of logits around 30 (bf16: 0.125 each); a wrong position, template or reference by several nats."""
 
 

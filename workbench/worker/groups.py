@@ -22,13 +22,12 @@ from trl import GRPOTrainer, RLOOTrainer
 from trl.trainer.utils import RepeatSampler, add_fused_lm_head, split_tensor_dict
 
 from workbench import rewards
-from workbench.errors import MemoryFullError
 from workbench.tokens import ChatTokens
-from workbench.worker import endings
+from workbench.worker import batches
 from workbench.worker.callback import TERM, Look
 from workbench.worker.context import RunContext
 from workbench.worker.data import read_rows
-from workbench.worker.decoding import Answer, Rule, answer_all
+from workbench.worker.decoding import Answer, Rule
 from workbench.worker.rewards import Rewards
 from workbench.worker.sampling import batch_size
 from workbench.worker.trainers import Publishing
@@ -54,37 +53,14 @@ class Rollout:
     def answers(
         self, model: Any, prompts: Sequence[Sequence[int]], rule: Rule, step: int, *, with_logps: bool = False
     ) -> list[Answer]:
-        """An answer to each prompt, the longest prompts first, in batches that shrink when memory ends."""
-        order = sorted(range(len(prompts)), key=lambda place: (-len(prompts[place]), place))
-        size = batch_size(model, len(prompts[order[0]]), rule)
-        found: dict[int, Answer] = {}
-        while len(found) < len(prompts):
-            places = order[len(found) : len(found) + size]
-            generators = [np.random.default_rng([self.seed, step, place]) for place in places]
-            try:
-                written = answer_all(
-                    model, [prompts[p] for p in places], rule, generators if rule.temperature else None,
-                    with_logps=with_logps,
-                )  # fmt: skip
-            except (RuntimeError, MemoryError) as error:
-                if not endings.is_out_of_memory(error):
-                    raise
-                size = self._smaller(size)
-                continue
-            found.update(zip(places, written, strict=True))
-            self.context.progress(self.context.step)
-        return [found[place] for place in range(len(prompts))]
+        """An answer to each prompt, each by a seed of its own."""
 
-    def _smaller(self, size: int) -> int:
-        """Half the batch, after a lack of memory."""
-        if size == 1:
-            raise MemoryFullError(
-                "Not even one answer at a time fits into memory.", "Lower max_tokens, or choose a smaller base."
-            )
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        self.context.note(f"Out of memory with {size} answers at once; going on with {size // 2}.", "warning")
-        return size // 2
+        def generator_of(place: int) -> np.random.Generator:
+            return np.random.default_rng([self.seed, step, place])
+
+        size = batch_size(model, max(map(len, prompts)), rule)
+        drawn = generator_of if rule.temperature else None
+        return batches.answers(self.context, model, prompts, rule, drawn, size, with_logps=with_logps)[0]
 
 
 class Reward:

@@ -19,9 +19,8 @@ BEAT_SECONDS = 5.0
 class Heartbeat:
     """Beats while it is entered."""
 
-    def __init__(self, context: RunContext, seconds: float = BEAT_SECONDS) -> None:
+    def __init__(self, context: RunContext) -> None:
         self._context = context
-        self._seconds = seconds
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
@@ -31,11 +30,11 @@ class Heartbeat:
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
-        self._thread.join(timeout=self._seconds)
+        self._thread.join(timeout=BEAT_SECONDS)
         self._say(memory_bytes(resident_peak))  # also of a run too short for a beat: estimates learn from it
 
     def _beat(self) -> None:
-        while not self._over.wait(self._seconds):
+        while not self._over.wait(BEAT_SECONDS):
             self._say(memory_bytes())
 
     def _say(self, size: int) -> None:

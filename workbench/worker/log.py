@@ -44,6 +44,16 @@ def quiet_loggers() -> None:
         logging.getLogger(library).setLevel(logging.ERROR)
 
 
+def quiet_libraries() -> None:
+    """Progress bars and advice of the libraries off: the log is for what went wrong."""
+    os.environ["TQDM_DISABLE"] = "1"
+    os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"  # heard when it is imported, which not every run does
+    from transformers.utils import logging as advice
+
+    advice.disable_progress_bar()
+    advice.set_verbosity_error()
+
+
 def say(text: str) -> None:
     """One line into the log. A log that cannot be written is nobody's problem."""
     with contextlib.suppress(OSError, ValueError):

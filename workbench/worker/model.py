@@ -8,7 +8,6 @@ is several times slower.
 from __future__ import annotations
 
 import json
-import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -37,6 +36,9 @@ from workbench.worker.bits import Linear4bit
 
 ATTENTION = "sdpa"
 """Named always: otherwise a model's own config may ask for a kernel from the hub."""
+
+FINAL_NORMS = ("norm", "ln_f", "final_layernorm", "final_layer_norm")
+"""What families call the norm before the head: Llama's, GPT-2's, Phi's, GPT-NeoX's (Pythia)."""
 
 
 @dataclass
@@ -247,27 +249,27 @@ def unfreeze(model: Any, last: int | None) -> None:
     if last is None:
         model.requires_grad_(True)
         return
-    blocks = _blocks(model)
+    end = last_blocks(model, last)
+    model.requires_grad_(False)
+    for module in (*end, model.get_output_embeddings()):
+        module.requires_grad_(True)
+        module.to(torch.float32)
+
+
+def last_blocks(model: Any, last: int) -> list[torch.nn.Module]:
+    """The `last` transformer blocks and the final norm, whatever the family calls them: the blocks are the longest
+    ModuleList of the backbone."""
+    lists: list[Any] = [module for module in model.base_model.modules() if isinstance(module, torch.nn.ModuleList)]
+    if not lists:
+        raise SettingError("This base has no list of blocks.", "Use how = full, lora or qlora.")
+    blocks: list[torch.nn.Module] = [*max(lists, key=len)]
     if last > len(blocks):
         raise SettingError(
             f"last_layers = {last}, and the base has {len(blocks)} blocks.",
             f"Set last_layers to {len(blocks)} or fewer.",
         )
-    model.requires_grad_(False)
-    after = [
-        module for name, module in model.base_model.named_children() if name in ("norm", "ln_f", "final_layernorm")
-    ]
-    for module in (*blocks[len(blocks) - last :], *after, model.get_output_embeddings()):
-        module.requires_grad_(True)
-        module.to(torch.float32)
-
-
-def _blocks(model: Any) -> Any:
-    """The list of transformer blocks, whatever the family calls it: the longest ModuleList of the backbone."""
-    lists = [m for m in model.base_model.modules() if isinstance(m, torch.nn.ModuleList)]
-    if not lists:
-        raise SettingError("This base has no list of blocks.", "Use how = full, lora or qlora.")
-    return max(lists, key=len)
+    norms = [module for name, module in model.base_model.named_children() if name in FINAL_NORMS]
+    return [*blocks[len(blocks) - last :], *norms]
 
 
 def restore_precision(model: Any, start: Start) -> None:
@@ -296,13 +298,3 @@ def count_parameters(model: Any) -> tuple[int, int]:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-
-
-def quiet_libraries() -> None:
-    """Progress bars and advice of the libraries off: the worker's log is for what went wrong."""
-    os.environ["TQDM_DISABLE"] = "1"
-    os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"  # heard when it is imported, which not every run does
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()

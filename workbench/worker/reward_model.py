@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.tuners_utils import BaseTunerLayer
-from peft.utils.other import AuxiliaryTrainingWrapper
 from peft.utils.save_and_load import set_peft_model_state_dict
 from safetensors.torch import load_file
 from torch.nn import functional as F
@@ -23,6 +22,7 @@ from torch.nn import functional as F
 from workbench.bases import ancestry
 from workbench.bases.model_folder import Base
 from workbench.errors import StartingPointError
+from workbench.worker import active_adapter
 from workbench.worker import model as models
 
 TOKENS_AT_ONCE = 8192
@@ -71,7 +71,7 @@ class RewardModel:
         random = _random_state()
         self.model.eval()
         try:
-            with _only_adapter(self.model, self.adapter):
+            with active_adapter.only(self.model, self.adapter):
                 yield
         finally:
             for module, training in modes:
@@ -171,23 +171,6 @@ def _switch_off(model: Any) -> None:
     for module in model.modules():
         if isinstance(module, BaseTunerLayer):
             module._disable_adapters = True
-
-
-@contextlib.contextmanager
-def _only_adapter(model: Any, name: str | None) -> Iterator[None]:
-    """Only the adapter `name` is active. PEFT's own switch would change gradient flags."""
-    layers = [m for m in model.modules() if isinstance(m, BaseTunerLayer)]
-    others = [m for m in model.modules() if isinstance(m, AuxiliaryTrainingWrapper)]  # copies that an adapter trains
-    before = [(module, module._active_adapter, module._disable_adapters) for module in (*layers, *others)]
-    try:
-        for module in layers:
-            module._active_adapter, module._disable_adapters = [name], name is None
-        for module in others:
-            module._disable_adapters = True
-        yield
-    finally:
-        for module, active, disabled in before:
-            module._active_adapter, module._disable_adapters = active, disabled
 
 
 def _random_state() -> tuple[torch.Tensor, list[torch.Tensor]]:

@@ -19,6 +19,7 @@ from workbench.paths import RunPaths
 from workbench.tokens import ChatTokens
 from workbench.worker import data, endings, model, reward_model
 from workbench.worker.context import RunContext
+from workbench.worker.log import quiet_libraries
 from workbench.worker.reward_model import TOKENS_AT_ONCE, RewardModel
 
 AT_ONCE = 256
@@ -50,7 +51,7 @@ class Tally:
 
 def run(context: RunContext) -> Metrics:
     """Scores the completions that the run's events do not hold yet."""
-    model.quiet_libraries()
+    quiet_libraries()
     context.started(str(model.device()), str(model.working_dtype()).removeprefix("torch."))
     context.phase("loading the reward model")
     folder = reward_folder(context.paths, context.job.parent or "")

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from workbench.bases import ancestry
-from workbench.errors import SettingError, StartingPointError
+from workbench.errors import StartingPointError
 from workbench.job import Job
 from workbench.paths import RunPaths
 from workbench.tokens import ChatTokens
@@ -102,24 +102,7 @@ def _unfreeze(whole: Any, how: str, last: int) -> None:
         whole.requires_grad_(True)
         return
     whole.requires_grad_(False)
-    trained = [whole.score]
-    if how == "last_layers":
-        trained += _end(whole, last)
+    trained = [whole.score, *(models.last_blocks(whole, last) if how == "last_layers" else [])]
     for module in trained:
         module.requires_grad_(True)
         module.to(torch.float32)
-
-
-def _end(whole: Any, last: int) -> list[nn.Module]:
-    """The `last` blocks and the final norm."""
-    lists = [module for module in whole.base_model.modules() if isinstance(module, nn.ModuleList)]
-    blocks = max(lists, key=len, default=nn.ModuleList())
-    if last > len(blocks):
-        raise SettingError(
-            f"last_layers = {last}, and the base has {len(blocks)} blocks.",
-            f"Set last_layers to {len(blocks)} or fewer.",
-        )
-    norms = [
-        module for name, module in whole.base_model.named_children() if name in ("norm", "ln_f", "final_layernorm")
-    ]
-    return [*list(blocks)[len(blocks) - last :], *norms]

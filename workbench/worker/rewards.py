@@ -8,7 +8,6 @@ they were.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,8 @@ from workbench import bases, rewards
 from workbench.bases import ancestry
 from workbench.bases.model_folder import Base
 from workbench.errors import RunError, WorkbenchError
-from workbench.job import Job, read_job
+from workbench.job import read_job
+from workbench.judges.reward_model import read_card
 from workbench.judges.rules import RULES
 from workbench.paths import RunPaths
 from workbench.rewards import Term
@@ -75,27 +75,24 @@ class Rewards:
             raise RunError(
                 f"The reward model of run {run_id} is not in this run's folder.", "Order the run again: it was changed."
             )
-        made, base = _origin(context.paths, run_id, folder)
+        base = _base_of(context.paths, run_id, folder)
         if _shares_base(context, folder, base.path):
             self.attached[run_id] = reward_model.attach(model, folder, f"reward-{run_id}")
             return self.attached[run_id]
         context.note(
             f"The reward model {run_id} has a base of its own ({base.name}), which is loaded beside the policy's."
         )
-        return reward_model.load(folder, base, four_bit=made is None or made.settings["how"] == "qlora")
+        return reward_model.load(folder, base, four_bit=read_card(folder).four_bit)
 
 
-def _origin(paths: RunPaths, run_id: str, folder: Path) -> tuple[Job | None, Base]:
-    """The reward model's own order, where its run is still beside this one, and the base that its weights sit on."""
+def _base_of(paths: RunPaths, run_id: str, folder: Path) -> Base:
+    """What the reward model's weights sit on: a base, or an ancestor's weights where its run still is beside this."""
     run = RunPaths(paths.root.parent / run_id)
     if run.job.is_file():
         made = read_job(run.job)
         base = bases.resolve(made.base.path)
-        return made, dataclasses.replace(base, path=ancestry.whole_weights(run, made, base.path))
-    if not ancestry.is_adapter(folder):
-        return None, bases.resolve(str(folder))
-    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-    return None, bases.resolve(str(config["base_model_name_or_path"]))
+        return dataclasses.replace(base, path=ancestry.whole_weights(run, made, base.path))
+    return bases.resolve(read_card(folder).base.path if ancestry.is_adapter(folder) else str(folder))
 
 
 def _shares_base(context: RunContext, folder: Path, sits_on: Path) -> bool:

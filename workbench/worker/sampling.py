@@ -14,14 +14,14 @@ from peft import PeftModel
 from workbench import events, precision
 from workbench.bases import ancestry
 from workbench.bases.model_folder import read_base
-from workbench.errors import MemoryFullError
 from workbench.events import Completed, Metrics, Planned, Step
 from workbench.job import Job
 from workbench.paths import RunPaths
 from workbench.tokens import ChatTokens
-from workbench.worker import data, endings, model, soft_prompt
+from workbench.worker import batches, data, endings, model, soft_prompt
 from workbench.worker.context import RunContext, StopRequested
 from workbench.worker.decoding import Answer, Interrupted, Rule, answer_all, seed_of
+from workbench.worker.log import quiet_libraries
 
 CPU_BATCH = 64
 """Measured on two cores with the bundled base: 64 rows write 1.4 times what 32 write in a second, 128 hardly more."""
@@ -52,7 +52,7 @@ class Before:
 
 def run(context: RunContext) -> Metrics:
     """Writes the completions that are still missing, longest prompts first, so that a lack of memory shows at once."""
-    model.quiet_libraries()
+    quiet_libraries()
     settings = context.job.settings
     before = done_before(context.paths.events)
     four_bit, why = in_four_bits(context.paths, context.job)
@@ -69,6 +69,7 @@ def run(context: RunContext) -> Metrics:
         end_ids=tuple(tokens.end_ids),
     )
     everything, missing = wanted(context.paths, tokens, before.held)
+    missing = _fitting(context, missing)
     size = int(settings["batch"]) or batch_size(language_model, max((len(w.ids) for w in missing), default=0), rule)
     context.emit(Planned(total_steps=before.step + -(-len(missing) // size), examples=everything))
     context.phase("sampling")
@@ -93,7 +94,7 @@ def _sample(
         batch_began = time.monotonic()
         answers = _answers(context, language_model, batch, rule)
         if not answers:
-            size = _smaller(context, size)
+            size = batches.smaller(context, size)
             context.emit(Planned(total_steps=step + -(-len(queue) // size), examples=len(before.held) + len(missing)))
             continue
         for want, answer in zip(batch, answers, strict=True):
@@ -135,18 +136,6 @@ def _answers(context: RunContext, language_model: Any, batch: list[Wanted], rule
         return []
 
 
-def _smaller(context: RunContext, size: int) -> int:
-    """Half the batch, after a lack of memory."""
-    if size == 1:
-        raise MemoryFullError(
-            "Not even one answer at a time fits into memory.", "Lower max_tokens, or sample from a smaller base."
-        )
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    context.note(f"Out of memory with {size} answers at once; going on with {size // 2}.", "warning")
-    return size // 2
-
-
 def wanted(paths: RunPaths, tokens: ChatTokens, held: Container[tuple[int, int]]) -> tuple[int, list[Wanted]]:
     """How many completions the job asks for, and those that are not held yet, longest prompts first."""
     everything = 0
@@ -159,6 +148,19 @@ def wanted(paths: RunPaths, tokens: ChatTokens, held: Container[tuple[int, int]]
             missing += [Wanted(row["id"], n, ids) for n in numbers]
     missing.sort(key=lambda want: (-len(want.ids), want.prompt_id, want.n))
     return everything, missing
+
+
+def _fitting(context: RunContext, missing: list[Wanted]) -> list[Wanted]:
+    """Those whose prompts leave room for an answer; says how many do not."""
+    longest = model.base_of(context.job).context
+    fitting = [want for want in missing if not longest or len(want.ids) < longest]
+    if len(fitting) < len(missing):
+        context.note(
+            f"{len(missing) - len(fitting)} answers are left out: their prompts fill the {longest} tokens that the "
+            "base was made to read.",
+            "warning",
+        )
+    return fitting
 
 
 def done_before(log: Path) -> Before:

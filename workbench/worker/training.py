@@ -16,6 +16,7 @@ from workbench.worker.arguments import Batch, trainer_arguments
 from workbench.worker.callback import Look, Reporter
 from workbench.worker.context import RunContext, StopRequested
 from workbench.worker.decoding import Rule, answer_all
+from workbench.worker.log import quiet_libraries
 
 WATCHED_TOKENS = 64
 """An answer to a watched prompt is cut here: it is read in passing."""
@@ -42,7 +43,7 @@ class Recipe:
 
 def run(context: RunContext, recipe: Recipe) -> Metrics:
     """Trains, and returns the last step's metrics. Ends with StopRequested when the person asked."""
-    model.quiet_libraries()
+    quiet_libraries()
     return attempts.shrinking(context, lambda batch: _attempt(context, recipe, batch), least_rows=recipe.least_rows)
 
 

@@ -54,10 +54,10 @@ class TransformersModel:
     def __init__(self, folder: Path, adapter: Path | None, tokenizer: Path, turn: Turn) -> None:
         four_bit, self.note = _take_the_card(folder, turn)
         from workbench.worker import model
-
-        model.quiet_libraries()
         from workbench.worker.adapters import Wardrobe
+        from workbench.worker.log import quiet_libraries
 
+        quiet_libraries()
         dtype = model.working_dtype()
         self.folder = folder
         whole = model.load_weights(folder, dtype, four_bit=four_bit).eval()

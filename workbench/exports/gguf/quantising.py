@@ -29,13 +29,12 @@ LOOK_SECONDS = 0.2
 MODULE = "workbench.worker.quantise"
 
 
-def quantise(source: Path, target: Path, quant: str, importance: Path | None = None, threads: int = 0) -> int:
+def quantise(source: Path, target: Path, quant: str, importance: Path | None = None) -> int:
     """Makes a quantised GGUF of an exact one with llama.cpp, in this process; llama.cpp's code, 0 where it could."""
     import llama_cpp
 
     params = llama_cpp.llama_model_quantize_default_params()
     params.ftype = FILE_TYPES[quant]
-    params.nthread = threads
     params.max_buf_size = BUFFER_BYTES
     matrix = _matrix(importance) if importance is not None else None
     if matrix is not None:

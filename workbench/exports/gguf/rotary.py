@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     import torch
 
 
-def rope(config: Config, layers: str = "full_attention") -> dict[str, Any]:
-    """The settings of one kind of layers, from `rope_parameters` (transformers 5) or what came before it."""
+def rope(config: Config) -> dict[str, Any]:
+    """The settings of layers that attend to everything, from `rope_parameters` (transformers 5) or what came before."""
     given: dict[str, Any] = config.get("rope_parameters") or {}
-    found = {**(config.get("rope_scaling") or {}), **(given.get(layers) or given)}
+    found = {**(config.get("rope_scaling") or {}), **(given.get("full_attention") or given)}
     found["rope_type"] = found.get("rope_type") or found.get("type") or "default"
     if found["rope_type"] == "su":
         found["rope_type"] = "longrope"

@@ -86,8 +86,10 @@ class Moments:
     """The sum of squared distances from the mean."""
 
     def add(self, scores: torch.Tensor) -> None:
-        """Takes in more scores."""
-        fresh = scores.double()
+        """Takes in more scores. One that is no finite number spoils its own step; in here it would spoil all others."""
+        fresh = scores.double()[scores.isfinite()]
+        if not len(fresh):
+            return
         count, mean = len(fresh), float(fresh.mean())
         both = self.count + count
         distance = mean - self.mean

@@ -17,6 +17,7 @@ from workbench.worker import attempts, model, saving
 from workbench.worker.arguments import Batch
 from workbench.worker.context import RunContext, StopRequested
 from workbench.worker.decoding import Interrupted, Rule
+from workbench.worker.log import quiet_libraries
 from workbench.worker.ppo import advantages, optimiser, passes, roles, rollout, worth
 from workbench.worker.ppo.looking import Looker, reward_metrics
 from workbench.worker.ppo.passes import Learner, Learnt
@@ -56,7 +57,7 @@ class Run:
 
 def run(context: RunContext) -> Metrics:
     """Trains, and returns the last step's metrics. Ends with StopRequested when the person asked."""
-    model.quiet_libraries()
+    quiet_libraries()
     return attempts.shrinking(context, lambda batch: _attempt(context, batch))
 
 
@@ -114,7 +115,7 @@ def one_step(whole: Run, *, check_decoding: bool = False) -> Metrics:
     began = time.monotonic()
     rolled = whole.writer.rollout(
         whole.asked.of_step(step, whole.answers, seed),
-        rollout.generators_of(seed, step, whole.answers),
+        rollout.generator_of(seed, step),
         with_logps=check_decoding,
     )
     written = time.monotonic()

@@ -11,16 +11,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from workbench import rewards
-from workbench.errors import MemoryFullError, RunError, SettingError
+from workbench.errors import RunError, SettingError
 from workbench.rewards import Term
 from workbench.tokens import ChatTokens
-from workbench.worker import endings
+from workbench.worker import batches
 from workbench.worker.context import RunContext
 from workbench.worker.data import read_rows
-from workbench.worker.decoding import Answer, Rule, answer_all, seed_of
+from workbench.worker.decoding import Rule, seed_of
 
 Row = Mapping[str, Any]
 
@@ -123,36 +122,23 @@ class Writer:
         """The likeliest answer to each prompt. Is not interrupted: a measurement is whole."""
         return self._written(asked, Rule(0.0, 1.0, self.rule.max_tokens, self.rule.end_ids), None, lambda: False, False)
 
-    def rollout(self, asked: Asked, generators: Sequence[np.random.Generator], *, with_logps: bool = False) -> Rollout:
-        """An answer to each prompt, drawn with its generator. Raises Interrupted when the person asks to stop."""
-        return self._written(asked, self.rule, generators, self.context.stop_requested, with_logps)
+    def rollout(
+        self, asked: Asked, generator_of: Callable[[int], np.random.Generator], *, with_logps: bool = False
+    ) -> Rollout:
+        """An answer to each prompt, drawn with its own generator. Raises Interrupted when the person asks to stop."""
+        return self._written(asked, self.rule, generator_of, self.context.stop_requested, with_logps)
 
     def _written(
         self,
         asked: Asked,
         rule: Rule,
-        generators: Sequence[np.random.Generator] | None,
+        generator_of: Callable[[int], np.random.Generator] | None,
         should_stop: Callable[[], bool],
         with_logps: bool,
     ) -> Rollout:
-        """Longest prompts go first, so that padding is short and a lack of memory shows at once."""
-        order = sorted(range(len(asked)), key=lambda place: -len(asked.ids[place]))
-        answers: dict[int, Answer] = {}
-        while len(answers) < len(order):
-            places = order[len(answers) : len(answers) + self.at_once]
-            ids = [asked.ids[place] for place in places]
-            draws = [generators[place] for place in places] if generators is not None else None
-            try:
-                found = answer_all(self.model, ids, rule, draws, should_stop, with_logps=with_logps)
-            except (RuntimeError, MemoryError) as error:
-                if not endings.is_out_of_memory(error):
-                    raise
-                found = []
-            if found:
-                answers.update(zip(places, found, strict=True))
-            else:
-                self._shrink()
-        written = [answers[place] for place in range(len(asked))]
+        written, self.at_once = batches.answers(
+            self.context, self.model, asked.ids, rule, generator_of, self.at_once, should_stop, with_logps=with_logps
+        )
         return Rollout(
             asked,
             [[*a.ids, a.end] if a.end is not None else a.ids for a in written],
@@ -161,17 +147,7 @@ class Writer:
             [a.logps for a in written],
         )
 
-    def _shrink(self) -> None:
-        if self.at_once == 1:
-            raise MemoryFullError(
-                "Not even one answer at a time fits into memory.", "Lower max_tokens, or choose a smaller base."
-            )
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        self.context.note(f"Out of memory with {self.at_once} answers at once; going on with half of them.", "warning")
-        self.at_once //= 2
 
-
-def generators_of(seed: int, step: int, count: int) -> list[np.random.Generator]:
-    """A generator for each answer of a step."""
-    return [seed_of(seed, step, place) for place in range(count)]
+def generator_of(seed: int, step: int) -> Callable[[int], np.random.Generator]:
+    """What makes the generator of each answer of a step, by its place."""
+    return lambda place: seed_of(seed, step, place)

@@ -67,7 +67,8 @@ def _begin_value(state: State, rewards: Rewards, settings: Mapping[str, Any], sc
     which it would otherwise approach by no more than the value's clip a step."""
     head, seen = state.roles.head, state.progress.scores
     if not bool(head.weight.any()):
-        roles.begin_at(head, float(scores.mean()))
+        finite = scores[scores.isfinite()]
+        roles.begin_at(head, float(finite.mean()) if len(finite) else 0.0)
         return
     weight = next(t.weight for t in rewards.terms if t.kind == "run" and t.name in rewards.attached)
     if settings["scale_rewards"]:
