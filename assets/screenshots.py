@@ -46,7 +46,7 @@ SCENES = (
     Scene("ppo", ("6", "/", *"ppo", "enter", "enter"), (160, 45)),
     Scene("reward", ("6", "/", *"reward", "enter", "enter"), (160, 45)),
     Scene("train", ("1", "t")),
-    Scene("train-ppo", ("1", "t", "enter", "/", *"ppo", "enter", "enter"), (120, 40)),
+    Scene("train-ppo", ("1", "t", "enter", "/", *"ppo", "enter"), (120, 40)),
     Scene("export", ("7",), (120, 40)),
     Scene("compare-runs", ("6", *"jjjmjjjjjm"), (160, 40)),
     Scene("compare", ("7", "tab", "b"), wait=60.0),

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from workbench.runs import Run
 
 FIGURES: Mapping[str, Callable[[float], str]] = {
+    "reward": "reward {:.4g}".format,  # before the loss, which says nothing of a run that learns from a reward
     "loss": "loss {:.4g}".format,
     "completions_per_second": "{:.3g} completions/s".format,
     "bytes_per_second": lambda value: f"{human_bytes(round(value))}/s",

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import gc
 import signal
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -24,6 +25,7 @@ from textual.worker import WorkerFailed, get_current_worker
 from screens import hangup, messages
 from screens.active import ActiveRun, ActiveRuns
 from screens.base import LEAST_COLUMNS, LEAST_ROWS, NOTICE_SECONDS, BenchScreen
+from screens.pasting import guard
 from screens.personal import Misread, PersonalApp, misread_error, wants_ascii
 from screens.places import PLACES, opener
 from screens.safe import clean
@@ -104,6 +106,8 @@ class BenchApp(PersonalApp):
         self.progress: Progress | None = None
         self.next_step: NextStep | None = None
         self.error: WorkbenchError | None = None
+        self._told: tuple[BenchScreen | None, float] = (None, 0.0)
+        """The screen on which the error was told first, and when."""
         self._runs = ActiveRuns(bench)
         self._notice_timer: Any = None
         self._forget_notice: Callable[[], None] = lambda: None
@@ -192,10 +196,18 @@ class BenchApp(PersonalApp):
         title, row = screen.query_one(TitleRow), screen.status_row
         title.base = self.base_name
         row.where = f"{self.bench.name} · {self.base_name}"
-        row.active, row.error = self.active, self.error
+        row.active, row.error = screen.working(self.active), self.error
         row.next_step = self.next_step.told_on(screen.PLACE) if self.next_step and screen.SAYS_NEXT_STEP else ""
         if self.progress is not None and self.next_step is not None:
             screen.know(self.progress, self.next_step)
+
+    def come_to(self, screen: BenchScreen) -> None:
+        """Dresses a screen that comes to the front. An error that could be read elsewhere does not follow it there."""
+        where, when = self._told
+        if self.error is not None and screen is not where and time.monotonic() - when >= NOTICE_SECONDS:
+            self.error = None
+            self.refresh_bindings()
+        self.dress(screen)
 
     def _dress_current(self) -> None:
         screen = self._front()
@@ -235,6 +247,7 @@ class BenchApp(PersonalApp):
     def show_error(self, error: WorkbenchError) -> None:
         """The error in the status row, and as a toast where it does not fit there."""
         self.error = error
+        self._told = self._front(), time.monotonic()
         self._dress_current()
         self.refresh_bindings()
         if self._front() is None or len(str(error)) + 20 > self.size.width:
@@ -375,5 +388,6 @@ def run_app(bench: Bench, start: str = BenchApp.DEFAULT_MODE, ascii_only: bool |
     """
     gc.disable()  # until the first paint, a fifth of which was looking for garbage among what had just been made
     app = BenchApp(bench, start, ascii_only=wants_ascii(ascii_only))
+    guard(app.driver_class)
     app.run()
     return app.return_code or 0

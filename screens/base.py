@@ -21,6 +21,7 @@ from screens.widgets.title import TitleRow
 from workbench.errors import WorkbenchError
 
 if TYPE_CHECKING:
+    from screens.active import ActiveRun
     from screens.app import BenchApp
     from workbench.bench import Bench
     from workbench.next_step import NextStep, Progress
@@ -81,6 +82,10 @@ class BenchScreen(Screen[None]):
     def know(self, progress: Progress, step: NextStep) -> None:
         """Called with what the project holds and what comes next, whenever that is worked out anew."""
 
+    def working(self, active: ActiveRun | None) -> ActiveRun | None:
+        """The run that the status row shows. A screen that follows it more closely than the app knows it better."""
+        return active
+
     def why_not(self, action: str) -> str:
         """A sentence saying why that action cannot be used now, or nothing: the key is then greyed, and says it."""
         return ""
@@ -133,7 +138,7 @@ class BenchScreen(Screen[None]):
     # -- events
 
     def on_screen_resume(self) -> None:
-        self.bench_app.dress(self)
+        self.bench_app.come_to(self)
         self.call_after_refresh(self.reload)
 
     def _compositor_refresh(self) -> None:

@@ -13,7 +13,7 @@ from textual.containers import Container, Horizontal, Vertical, VerticalScroll
 from textual.message import Message
 from textual.widgets import Static
 
-from screens.active import stopping_words
+from screens.active import ActiveRun, active_run, stopping_words
 from screens.base import BenchScreen
 from screens.live_keys import KEYS
 from screens.messages import OpenChat, OpenExport, OpenSample, OpenTrain, ProjectChanged
@@ -42,6 +42,9 @@ LOG_BYTES = 64_000
 STEP_COLUMNS, WORTH_COLUMNS = 9, 16
 """A step's number before an answer to a fixed prompt; with what the answer is worth, where the run has a reward."""
 WIDE_COLUMNS, TALL_ROWS = 110, 30
+
+OF_CHARTS = frozenset({"next_chart", "zoom", "log_scale", "full_range", "window"})
+"""What nothing would be seen of while the log or the samples are shown, or in a run that has no charts."""
 
 
 @dataclass
@@ -130,6 +133,7 @@ class LiveScreen(BenchScreen):
         if follower is None or run is None:
             return
         live, status = follower.live, follower.status
+        self.status_row.active = self.working(self.bench_app.active)
         self.query_one(RunStats).stats = Stats.of(run, live, status)
         self.query_one(Spoken).say(status, verdicts(live, run.job.action) if run.job.kind == "train" else [], run.job)
         self._charts = panels.charts(live, self._panels)
@@ -145,6 +149,12 @@ class LiveScreen(BenchScreen):
         if run.job.kind == "export":
             self.query_one("#live-text-body", Static).update(checks(live))
         self.refresh_bindings()
+
+    def working(self, active: ActiveRun | None) -> ActiveRun | None:
+        """This run as it is known here, lest the row at the foot tells an older step than the one at the head."""
+        if active is None or self.follower is None or active.run_id != self.run_id:
+            return active
+        return active_run(self.follower, active.waiting) if self.follower.status.alive else None
 
     def _place(self) -> str:
         """Which chart of how many it is, in the frame of one alone where the row of figures has no room for it."""
@@ -162,11 +172,11 @@ class LiveScreen(BenchScreen):
             chart.set_class(not one and at == self._current, "-current")
         grid = self.query_one("#live-charts")
         shown = 1 if one else end - first
-        self.query_one(RunStats).charts = (first + 1, end, count)
         columns = 1 if shown == 1 else 3 if self.size.width >= 150 and shown > 4 else 2
         grid.styles.grid_size_columns = columns
         grid.styles.grid_size_rows = max(1, -(-shown // columns))
         text = self._showing != "charts" or not count
+        self.query_one(RunStats).charts = (0, 0, 0) if text else (first + 1, end, count)
         self.query_one("#live-text").display = text
         self.query_one("#live-watched").display = self._showing == "watched"
         self.query_one("#live-text-body").display = self._showing != "watched"
@@ -212,6 +222,7 @@ class LiveScreen(BenchScreen):
         if self._showing == "log":
             self._draw_log()
         self._show_charts()
+        self.refresh_bindings()
 
     def action_log_scale(self) -> None:
         for chart in self.query(LineChart):
@@ -274,6 +285,8 @@ class LiveScreen(BenchScreen):
                 return False
             if action in ("sample", "export", "chat") and judges:
                 return False  # it scores answers and writes none
+            if action in OF_CHARTS and (self._showing != "charts" or not self._panels):
+                return False
         return super().check_action(action, parameters)
 
     def why_not(self, action: str) -> str:

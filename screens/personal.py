@@ -6,7 +6,6 @@ import os
 from typing import Any
 
 from textual import work
-from textual.app import App
 from textual.binding import Binding
 from textual.dom import DOMNode
 from textual.filter import LineFilter
@@ -15,6 +14,7 @@ from textual.widget import Widget
 
 from screens import theme
 from screens.safe import ControlGuard
+from screens.typing_order import TypingOrderApp
 from workbench import paths, preferences
 from workbench.errors import SettingError
 
@@ -30,7 +30,7 @@ class Misread(Message):
         self.problems = problems
 
 
-class PersonalApp(App[int]):
+class PersonalApp(TypingOrderApp):
     """An app drawn and steered as the person likes it. Problems with their file are told once the app is up."""
 
     def __init__(self, *, ascii_only: bool = False) -> None:
@@ -57,10 +57,14 @@ class PersonalApp(App[int]):
         return theme.extra_names(self.current_theme.to_color_system().generate())
 
     def get_css_variables(self) -> dict[str, str]:
-        """The theme's colours; those of a theme that is not ours made readable."""
+        """The theme's colours; those of a theme that is not ours made readable, and its frames quiet.
+
+        Textual draws every frame in the primary colour, in which ours light up where the keys are.
+        """
         variables = super().get_css_variables()
         if self.current_theme not in theme.THEMES:
-            variables = self.theme_variables = theme.legible(variables)
+            frame = {} if self.current_theme.ansi else {"border": variables["rule"]}
+            variables = self.theme_variables = theme.legible({**variables, **frame})
         return variables
 
     def remember_theme(self) -> None:

@@ -150,10 +150,10 @@ class RankScreen(RankBoard):
         self._vote("both bad", lambda session: session.both_bad())
 
     def action_skip(self) -> None:
-        if self.item is not None:
-            self._vote("skip", lambda session: session.skip())
-        elif self.session is not None and self.session.decisions.skips:
-            self._store(lambda session: session.bring_back())
+        self._vote("skip", lambda session: session.skip())
+
+    def action_bring_back(self) -> None:
+        self._store(lambda session: session.bring_back())
 
     def action_undo(self) -> None:
         if self.session is not None and not self.guard.repeats("undo"):
@@ -337,8 +337,8 @@ class RankScreen(RankBoard):
             return item is None and self.session is not None and bool(self.session.history or self.session.search)
         if item is None and action in NEEDS_ITEM:
             return False
-        if action == "skip" and item is None and not (self.session and self.session.decisions.skips):
-            return False
+        if action == "bring_back":
+            return item is None and self.session is not None and bool(self.session.decisions.skips)
         kway = item is not None and item.layout == "kway"
         if (kway and action in AB_ONLY) or (not kway and action in KWAY_ONLY):
             return False

@@ -242,14 +242,19 @@ class RankBoard(BenchScreen):
         if isinstance(found, str) and found:
             self._diff = 0
             self.notice(found)
+        if self._diff:
+            self._view = replace(self._view, markdown=False, invisible=False)
         self._draw()
 
     def action_markdown(self) -> None:
-        self._view = replace(self._view, markdown=not self._view.markdown)
+        """One way to look at a text puts an end to another, which could not be seen under it."""
+        self._diff = 0
+        self._view = replace(self._view, markdown=not self._view.markdown, invisible=False)
         self._draw()
 
     def action_invisible(self) -> None:
-        self._view = replace(self._view, invisible=not self._view.invisible)
+        self._diff = 0
+        self._view = replace(self._view, invisible=not self._view.invisible, markdown=False)
         self._draw()
 
     def action_lengths(self) -> None:

@@ -11,7 +11,7 @@ KWAY_ONLY = frozenset({"letter", "ballot_tie", "mark", "take_back", "commit", "f
 NEEDS_ITEM = (
     AB_ONLY
     | KWAY_ONLY
-    | frozenset({"flag", "note", "edit", "zoom", "markdown", "invisible", "lengths", "prompt", "lock", "stack"})
+    | frozenset({"skip", "flag", "note", "edit", "zoom", "markdown", "invisible", "lengths", "prompt", "lock", "stack"})
 )
 """Actions that need something on screen; while there is nothing, their keys belong to the app."""
 
@@ -79,6 +79,7 @@ BOTH = [
     *_under(
         VOTE,
         _key("space", "skip", "skip", "Decide later: it comes back when the queue is through.", show=True),
+        _key("space", "bring_back", "bring back", "Bring back what you left for later.", show=True),
         _key("u", "undo", "undo", "Take the last decision back, however old, and show it again.", show=True),
         _key("backspace", "undo", "undo", "Take the last decision back, however old, and show it again."),
         _key("o", "switch_mode", "A/B or K-way", "Between two answers a prompt and all of them, up to six."),

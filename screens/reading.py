@@ -17,8 +17,18 @@ class ReadingScreen(BenchScreen):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+f", "read(1)", "read on", show=False, id="read.on", tooltip="Scroll the text beside the list."),
         Binding("ctrl+y", "read(-1)", "read back", show=False, id="read.back", tooltip="Scroll that text back."),
+        # a list that has the keys takes these for itself
+        Binding("j,down", "read_line(1)", "down", show=False, id="read.down", tooltip="Scroll the text one line down."),
+        Binding("k,up", "read_line(-1)", "up", show=False, id="read.up", tooltip="Scroll the text one line up."),
     ]
 
+    @property
+    def text(self) -> VerticalScroll:
+        """What is read."""
+        return self.query_one(self.READS, VerticalScroll)
+
     def action_read(self, pages: int) -> None:
-        text = self.query_one(self.READS, VerticalScroll)
-        text.scroll_relative(y=pages * max(1, text.size.height - 1), animate=False)
+        self.action_read_line(pages * max(1, self.text.size.height - 1))
+
+    def action_read_line(self, lines: int) -> None:
+        self.text.scroll_relative(y=lines, animate=False)

@@ -28,6 +28,7 @@ from screens.widgets.records import Cell, Column, Records
 from screens.widgets.run_details import comparison, details
 from screens.widgets.status import duration
 from workbench.charts.ticks import number
+from workbench.hardware import human_bytes
 from workbench.runs.lineage import descendants, tree
 from workbench.runs.table import RunRow, RunTable
 
@@ -39,7 +40,7 @@ COLUMNS = (
     Column("run", 4),
     Column("state", 11),
     Column("does", share=6),
-    Column("from", 8),
+    Column("from", 8, from_width=74),
     Column("steps", 11, "right"),
     Column("loss", 7, "right"),
     Column("held out", 8, "right", from_width=84),
@@ -257,7 +258,8 @@ class RunsScreen(ReadingScreen):
         self._show_details()
         if len(self._marked) == 2:
             beside = self.has_class("-wide")
-            self.set_class(not beside or self.has_class("-about"), "-about")
+            if not beside:
+                self._open_about()
             back = "m takes a mark back" if beside else "esc goes back to the list"
             self.notice(f"Runs {' and '.join(self._marked)} side by side; {back}.")
         elif self._marked:
@@ -268,16 +270,26 @@ class RunsScreen(ReadingScreen):
         if self.has_class("-about"):
             self._close_about()
         else:
-            self.add_class("-about")
+            self._open_about()
+
+    def _open_about(self) -> None:
+        """Where the text takes the list's place it takes the keys too: a hidden list must not have them."""
+        self.add_class("-about")
+        if not self.has_class("-wide"):
+            self.query_one("#runs-about", Panel).note("esc back to the list")
+            self.text.can_focus = True
+            self.text.focus()
 
     def _close_about(self) -> None:
         self.remove_class("-about")
-        self.query_one(Records).focus()  # a hidden list has lost the keys
+        self.query_one("#runs-about", Panel).note("")
+        self.text.can_focus = False
+        self.query_one(Records).focus()
 
     def action_delete(self) -> None:
         if self.row is not None:
             self._condemned = self.row.id
-            self.add_class("-about")
+            self._open_about()
             self._show_details()
             self.refresh_bindings()
 
@@ -350,7 +362,7 @@ def _question(row: RunRow) -> Content:
     size = sum(file.stat().st_size for file in row.run.paths.root.rglob("*") if file.is_file())
     return Content.assemble(
         (f"Delete run {row.id} for good?\n\n", "bold $error"),
-        f"Its folder holds {size / 2**20:,.1f} MB: {_HELD.get(row.job.kind, 'its order, events and log')}.\n"
+        f"Its folder holds {human_bytes(size)}: {_HELD.get(row.job.kind, 'its order, events and log')}.\n"
         f"{_KEPT[row.job.kind]} in the project.\n\n",
         ("y", "bold $accent"),
         " deletes it   ",

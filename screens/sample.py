@@ -273,6 +273,6 @@ class SampleScreen(BenchScreen):
         if before is None or before.status != message.sampling.status:
             self.refresh_bindings()
             if before is not None and before.status.alive and not message.sampling.status.alive:
-                self.post_message(
-                    ProjectChanged(f"{message.sampling.done:,} completions are here: press 5 to rank them.")
-                )
+                count = message.sampling.done
+                told = f"{count:,} completions are here: press 5 to rank them." if count else "Nothing was sampled."
+                self.post_message(ProjectChanged(told))

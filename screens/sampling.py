@@ -15,6 +15,7 @@ from textual.widgets import Static
 
 from screens.active import run_title
 from screens.safe import line
+from screens.widgets.facts import Fact, Facts
 from screens.widgets.lineage import STATE_STYLE
 from screens.widgets.status import bar, duration
 from workbench.events import Completed, Step
@@ -84,17 +85,17 @@ class SamplingView(Vertical):
     def compose(self) -> ComposeResult:
         yield Static(id="sampling-progress")
         with VerticalScroll(can_focus=False):
-            yield Static(id="sampling-latest")
+            yield Facts(columns=3, id="sampling-latest")
 
     def watch_sampling(self, sampling: Sampling | None) -> None:
         if not self.is_mounted or sampling is None:
             return
         self.query_one("#sampling-progress", Static).update(progress_text(sampling))
-        pieces: list[Content] = []
+        pieces: list[Fact] = []
         for prompt, answers in groupby(sampling.latest, key=lambda one: one[0]):
-            pieces.append(Content.assemble((" › ", "$quiet"), line(prompt, "$quiet")))
-            pieces += [Content.assemble("   ", line(text, "$strong", limit=400)) for _, text in answers]
-        self.query_one("#sampling-latest", Static).update(Content("\n").join(pieces))
+            pieces.append((" › ", line(prompt, "$quiet")))
+            pieces += [("   ", line(text, "$strong", limit=400)) for _, text in answers]
+        self.query_one("#sampling-latest", Facts).facts = pieces
 
 
 def progress_text(sampling: Sampling) -> Content:

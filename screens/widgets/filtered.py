@@ -24,12 +24,23 @@ class FilterLine(Input):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "clear_filter", "show all", id="filter.clear", tooltip="Show all rows again."),
-        Binding("enter,down", "to_rows", "to the rows", id="filter.rows", tooltip="Go to the rows that are left."),
+        Binding("enter", "enter", "to the rows", show=False, id="filter.enter", tooltip="Go to the rows, or pick one."),
+        Binding("down", "to_rows", "to the rows", id="filter.rows", tooltip="Go to the rows that are left."),
     ]
+
+    def check_consume_key(self, key: str, character: str | None) -> bool:
+        """The slash is written as well, though Textual does not know the letter of that name."""
+        return key == "slash" or super().check_consume_key(key, character)
 
     def action_clear_filter(self) -> None:
         self.value = ""
         self.action_to_rows()
+
+    def action_enter(self) -> None:
+        if isinstance(self.parent, Filtered) and self.parent.picks:
+            self.parent.rows.action_choose()
+        else:
+            self.action_to_rows()
 
     def action_to_rows(self) -> None:
         if isinstance(self.parent, Filtered):
@@ -71,6 +82,7 @@ class Filtered(Vertical, Generic[R]):
         *,
         empty: Widget,
         matches: Callable[[R], str] | None = None,
+        picks: bool = False,
         id: str | None = None,
         classes: str | None = None,
     ) -> None:
@@ -78,6 +90,8 @@ class Filtered(Vertical, Generic[R]):
         self.rows = rows
         self._empty = empty
         self._matches = matches
+        self.picks = picks
+        """Whether enter picks the highlighted row while the filter is still written."""
         self._all: Sequence[R] = ()
         self._line = FilterLine(placeholder="type to filter", compact=True)
 

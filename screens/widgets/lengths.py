@@ -32,7 +32,7 @@ class LengthChart(Widget, can_focus=False):
         tall = [count for count in columns for _ in range(across)]
         marks = {place: mark for mark in MARKS if (place := _place(spread, mark, len(tall))) is not None}
         rows = [_row(tall, max(columns), row, height, marks) for row in range(height)]
-        words = _sentence(spread), *rows, _axis(spread, len(tall), marks), _cuts(spread)
+        words = _sentence(spread, width), *rows, _axis(spread, len(tall), marks), _cuts(spread)
         return Content("\n").join(line.truncate(width, ellipsis=True) for line in words)
 
 
@@ -41,15 +41,16 @@ def _place(spread: Spread, tokens: int, width: int) -> int | None:
     return int(tokens / (spread.axis_end + 1) * width) if tokens <= spread.axis_end else None
 
 
-def _sentence(spread: Spread) -> Content:
-    what = "prompt" if spread.kind in ("prompts", "held out") else "prompt and answer"
-    parts = [
-        ("median ", "$quiet"), (f"{spread.median:,}", "$strong"), ("  longest ", "$quiet"),
-        (f"{spread.longest:,}", "$strong"), (f"  tokens of {what}", "$quiet"),
-    ]  # fmt: skip
-    if len(spread.sizes) < spread.rows:
-        parts.append((f"  ({len(spread.sizes):,} of {spread.rows:,} measured)", "$quiet"))
-    return Content.assemble(*parts)
+def _sentence(spread: Spread, width: int) -> Content:
+    """Median, longest, and as many words on what was measured as there is room for."""
+    of = "prompt" if spread.kind in ("prompts", "held out") else "prompt and answer"
+    part = f"  ({len(spread.sizes):,} of {spread.rows:,} measured)" if len(spread.sizes) < spread.rows else ""
+    figures = Content.assemble(
+        ("median ", "$quiet"), (f"{spread.median:,}", "$strong"),
+        ("  longest ", "$quiet"), (f"{spread.longest:,}", "$strong"),
+    )  # fmt: skip
+    said = [figures + Content.styled(f"{what}{part}", "$quiet") for what in (f"  tokens of {of}", "  tokens", "")]
+    return next((sentence for sentence in said if sentence.cell_length <= width), said[-1])
 
 
 def _row(columns: list[int], most: int, row: int, height: int, marks: dict[int, int]) -> Content:
@@ -67,9 +68,11 @@ def _row(columns: list[int], most: int, row: int, height: int, marks: dict[int, 
 
 
 def _axis(spread: Spread, width: int, marks: dict[int, int]) -> Content:
-    """Round numbers below the chart; the marks go before them."""
+    """Round numbers below the chart, and how many rows are beyond its end; the marks go before them."""
     cells, taken = [" "] * width, [False] * width
     numbers = [(place, str(mark)) for place, mark in marks.items()]
+    if beyond := spread.longer_than(spread.axis_end):
+        numbers.append((width, f"{beyond:,} longer →"))
     for tick in nice_ticks(0, spread.axis_end, max(2, width // 14)):
         place = _place(spread, int(tick), width)
         numbers += [(place, number(tick))] if place is not None else []
@@ -88,8 +91,6 @@ def _cuts(spread: Spread) -> Content:
     for mark in MARKS:
         count = spread.longer_than(mark)
         share = count / len(spread.sizes)
-        told = "none" if not count else f"{count:,}" if len(spread.sizes) == spread.rows else f"about {share:.1%}"
+        told = "none" if not count else f"{count:,}" if len(spread.sizes) == spread.rows else f"~{share:.1%}"
         parts.append(Content.assemble((f"{mark:,}: ", "$strong"), (told, "$accent" if count else "$quiet")))
-    if beyond := spread.longer_than(spread.axis_end):
-        parts.append(Content.styled(f"({beyond:,} longer than drawn)", "$quiet"))
     return Content.styled("cut at  ", "$quiet") + Content("  ").join(parts)

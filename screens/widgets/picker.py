@@ -44,7 +44,7 @@ class Picker(ModalScreen[str | None]):
         with Vertical(id="sheet", classes="picker") as sheet:
             sheet.border_title = line(f" {self._title} ")
             sheet.border_subtitle = Content(" enter picks · / filters · esc back ")
-            yield Filtered(rows, empty=Static("Nothing to pick from."), matches=self._words)
+            yield Filtered(rows, empty=Static("Nothing to pick from."), matches=self._words, picks=True)
 
     def _words(self, choice: str) -> str:
         return f"{choice} {self._about.get(choice, '')}"

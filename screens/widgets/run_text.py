@@ -8,6 +8,7 @@ from screens.safe import line, plain
 from screens.widgets.facts import Fact
 from workbench.charts.ticks import number
 from workbench.events import Watched
+from workbench.hardware import human_bytes
 from workbench.live import Follower, Live
 
 NOTES_SHOWN = 40
@@ -25,7 +26,7 @@ def notes(follower: Follower) -> Content:
         rows.append((note.t, Content.assemble(glyph, line(note.text, limit=400))))
     for saved in live.saved[-NOTES_SHOWN:]:
         what = "the model" if saved.final else f"checkpoint {saved.step:,}"
-        size = f"{saved.size_bytes / 2**20:.1f} MB in {saved.seconds:.1f} s"
+        size = human_bytes(saved.size_bytes) + (f" in {saved.seconds:.0f} s" if saved.seconds >= 1 else "")
         rows.append((saved.t, Content.assemble(("▪ ", "$success"), f"saved {what}", (f"  {size}", "$quiet"))))
     told = [content for _, content in sorted(rows, key=lambda row: -row[0])]
     if follower.trouble:
@@ -78,16 +79,18 @@ def checks(live: Live) -> Content:
     """What an export wrote and whether it answers like the model that was trained."""
     rows = [
         Content.assemble(
-            ("▪ ", "$success"), line(event.path, limit=120), (f"  {event.size_bytes / 2**20:,.1f} MB", "$quiet")
+            ("▪ ", "$success"), line(event.path, limit=120), (f"  {human_bytes(event.size_bytes)}", "$quiet")
         )
         for event in live.exported
     ]
     for check in live.verified:
         mark = ("✓ ", "bold $success") if check.passed else ("✗ ", "bold $error")
-        figures = "  ".join(f"{name} {number(v) if v is not None else '–'}" for name, v in check.figures.items())
-        rows.append(
-            Content.assemble(mark, line(f"{check.target} {check.check}", "$strong"), "  ", line(figures, "$quiet"))
+        said = check.detail or "  ".join(
+            f"{name.replace('_', ' ')} {number(v) if v is not None else '–'}" for name, v in check.figures.items()
         )
-        if check.detail:
-            rows.append(line(f"    {check.detail}", "$quiet", limit=300))
+        rows.append(
+            Content.assemble(
+                mark, line(f"{check.target} {check.check}", "$strong"), "  ", line(said, "$quiet", limit=300)
+            )
+        )
     return Content("\n").join(rows) if rows else Content.styled("Nothing written yet.", "$quiet")

@@ -5,9 +5,11 @@ from __future__ import annotations
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.content import Content
+from textual.widget import Widget
 from textual.widgets import Static
 
 from screens.safe import line, plain
+from screens.widgets.facts import Facts
 from screens.widgets.panel import Panel
 from workbench.records import Turn
 from workbench.session import Answered
@@ -83,8 +85,8 @@ def figures(answered: Answered) -> str:
     return f"{count} · {answered.tokens_per_second:.0f} tokens/s · {ended.get(answered.finish, '')}"
 
 
-def _turn(turn: Turn) -> Static:
+def _turn(turn: Turn) -> Widget:
     if turn.role == "user":
-        said = Content.assemble(("› ", "bold $accent"), plain(turn.content, "$strong"))
-        return Static(said, classes="said-by-person")
+        said = (Content.styled("› ", "bold $accent"), plain(turn.content, "$strong"))
+        return Facts([said], columns=2, classes="said-by-person")
     return Static(plain(turn.content), classes="said-by-model")

@@ -296,6 +296,24 @@ async def test_an_errors_key_shows_it_where_e_means_something_else(bench: Bench)
         assert app.current_mode == "export"
 
 
+async def test_an_error_stays_where_it_was_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes along to another screen while it is new; once it could be read it stands on its own screen only."""
+    app = BenchApp(bench, "runs")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        app.show_error(InputError("Something went wrong.", "Do this."))
+        await pilot.press("2")
+        await settle(pilot)
+        assert "Something went wrong." in drawn(app).splitlines()[-2]
+        monkeypatch.setattr("screens.app.NOTICE_SECONDS", 0.0)
+        await pilot.press("6", "question_mark", "escape")
+        await settle(pilot)
+        assert "Something went wrong." in drawn(app).splitlines()[-2]
+        await pilot.press("2")
+        await settle(pilot)
+        assert "Something went wrong." not in drawn(app).splitlines()[-2]
+
+
 async def test_an_errors_key_is_a_letter_where_one_types(bench: Bench) -> None:
     """An error stands in the status row, and e goes into the filter all the same."""
     app = BenchApp(bench, "data")

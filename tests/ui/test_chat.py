@@ -140,6 +140,9 @@ async def test_all_lines_of_a_pasted_text_are_asked(
         await pilot.press("enter")
         await until(pilot, "stopped by itself")
         assert app.screen._talks[0].turns[0].content == "Say: one\ntwo\n\n[/] three"  # type: ignore[attr-defined]  # Chat is a screen of ours
+        rows = drawn(app).splitlines()
+        first, second = (next(row for row in rows if word in row) for word in ("Say: one", "two"))
+        assert first.index("Say") == second.index("two")  # below each other, beside the mark of a question
 
 
 async def test_whoever_comes_to_talk_with_a_model_can_type_at_once(

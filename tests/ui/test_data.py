@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 
 from screens.app import BenchApp
 from screens.importing import ImportScreen
 from screens.widgets.asking import complete
+from screens.widgets.lengths import LengthChart
 from tests.ui.conftest import SIZES, drawn, settle
 from workbench import examples, paths
 from workbench.bench import Bench
@@ -82,6 +84,24 @@ def test_marks_say_how_many_rows_are_longer() -> None:
     assert Spread("prompts", 0, ()).columns(10) == [0] * 2
 
 
+@pytest.mark.parametrize("columns", [52, 74])
+async def test_the_words_of_the_lengths_are_not_cut(columns: int) -> None:
+    """In half a screen, too: how many rows are beyond the axis stands at its end."""
+
+    class Lone(App[None]):
+        def compose(self) -> ComposeResult:
+            yield LengthChart()
+
+    app = Lone()
+    async with app.run_test(size=(columns, 14)) as pilot:
+        app.query_one(LengthChart).spread = FOUND
+        await pilot.pause()
+        text = drawn(app)
+
+    assert text.splitlines()[-2].rstrip().endswith("1 longer →")
+    assert "…" not in text
+
+
 def test_of_many_rows_an_even_part_is_measured(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """With room for five, of twelve prompts every third is measured, and all are counted."""
     monkeypatch.setattr("workbench.lengths.MEASURED_ROWS", 5)
@@ -98,6 +118,7 @@ async def test_a_filter_asks_the_store_and_esc_shows_all_again(bench: Bench) -> 
         await pilot.press("3", "slash", "w", "i", "d", "e")
         await settle(pilot)
 
+        assert "/ filter" not in drawn(app).splitlines()[-1]  # a slash is written now
         assert "opposite of wide" in drawn(app)
         assert "opposite of tall" not in drawn(app)
         await pilot.press("escape")

@@ -21,6 +21,7 @@ from workbench.events import (
     Alive,
     Evaluated,
     Event,
+    Exported,
     Failed,
     Finished,
     Note,
@@ -28,6 +29,7 @@ from workbench.events import (
     Saved,
     Started,
     Step,
+    Verified,
     Watched,
 )
 from workbench.runs import Run
@@ -79,6 +81,7 @@ async def test_a_running_run_grows_on_screen_and_its_death_is_told(bench: Bench)
             assert expected in text
         worker.write(Step(step=61, metrics={"loss": 0.5}, seconds=1.0, tokens=1_000))
         await until(pilot, "61/200")
+        assert drawn(pilot.app).splitlines()[-2].count("61/200") == 1  # the status row is not behind
         worker.die()
         await until(pilot, "† died")
         assert "r resume" in drawn(pilot.app)
@@ -103,6 +106,49 @@ async def test_one_chart_at_a_time_where_it_is_narrow_and_six_where_it_is_wide(b
         await pilot.press("z", "y", "A", "left_square_bracket")
         await until(pilot, "log · full range · last 50%")
         assert [chart.display for chart in screen.query(LineChart)].count(True) == 1
+
+
+async def test_keys_of_charts_are_offered_while_charts_are_seen(bench: Bench) -> None:
+    """Beside the log or the samples nothing says that tab shows another chart, and it does not turn one unseen."""
+    run, worker = made(bench, "dpo")
+    worker.write(*recorded(60, 200, "dpo"))
+    async with BenchApp(bench).run_test(size=(200, 50)) as pilot:
+        await opened(pilot, run)
+        assert "charts 1-6 of 8" in drawn(pilot.app)
+        assert "tab next chart" in drawn(pilot.app)
+        await pilot.press("w", "tab")
+        await pilot.pause()
+        assert "charts 1-6 of 8" not in drawn(pilot.app)
+        assert "tab next chart" not in drawn(pilot.app)
+        await pilot.press("w", "z")
+        await until(pilot, "chart 1 of 8")
+
+
+async def test_a_run_that_learns_from_a_reward_tells_it_in_the_status_row(bench: Bench) -> None:
+    """Its loss says nothing, so it is the reward that every screen shows."""
+    _, worker = made(bench, "ppo")
+    worker.write(Started(), Planned(total_steps=9))
+    worker.write(Step(step=1, metrics={"loss": 0.0289, "reward": -0.478}, seconds=1.0))
+    async with BenchApp(bench).run_test(size=(80, 24)) as pilot:
+        await until(pilot, "reward -0.478")
+        assert "loss" not in drawn(pilot.app)
+
+
+async def test_an_export_tells_its_checks_in_sentences(bench: Bench) -> None:
+    """Sizes are those of the list of exports; figures stand alone only where no sentence has them."""
+    run = bench.runs.create(make_job(kind="export", action="gguf"), {})
+    worker = FakeWorker(run).sign_in().write(Started(), Planned(total_steps=2))
+    worker.write(Exported(target="merged", path="/x/merged", size_bytes=6_900_000))
+    figures = {"greedy_agreement": 1.0, "mean_kl": 4e-9}
+    worker.write(Verified("merged", "answers", True, figures, "all of 182 greedy tokens agree"))
+    worker.write(Verified("merged", "tokens", True, {"left_out": 0}))
+    async with BenchApp(bench).run_test(size=(80, 24)) as pilot:
+        await opened(pilot, run)
+        text = drawn(pilot.app)
+
+    for expected in ("/x/merged  6.9 MB", "merged answers  all of 182 greedy tokens agree", "left out 0"):
+        assert expected in text
+    assert "mean" not in text
 
 
 async def test_endings_say_what_happened_and_what_to_press(bench: Bench) -> None:

@@ -118,6 +118,7 @@ async def test_skip_flag_and_note_are_kept_and_are_no_votes(bench: Bench, clock:
         assert {(kind, text) for _, kind, text in bench.store.remarks(here)} == {("flag", ""), ("note", "odd")}
         await press(*"11111")
         assert "to bring them back" in drawn(pilot.app)
+        assert "space bring back" in drawn(pilot.app).splitlines()[-1]
         await press("space")
         assert screen.item.prompt.id == skipped
 
@@ -222,6 +223,19 @@ async def test_the_row_says_that_only_differences_are_shown(bench: Bench, clock:
         assert "opposite" not in text
         await press("d", "z")
         assert "tab next  z all" in drawn(pilot.app)
+
+
+async def test_one_way_to_look_at_a_text_ends_another(bench: Bench, clock: Time) -> None:
+    """Under Markdown or signs for spaces no difference could be seen, so the row does not say that there is one."""
+    async with ranking(bench, clock) as (pilot, _screen, press):
+        await press("v", "d")
+        assert "differing words" in drawn(pilot.app)
+        assert "Answer·" not in drawn(pilot.app)
+        await press("m")
+        assert "differing words" not in drawn(pilot.app)
+        await press("d", "v")
+        assert "differing words" not in drawn(pilot.app)
+        assert "Answer·" in drawn(pilot.app)
 
 
 async def test_the_filter_keeps_matching_prompts(bench: Bench, clock: Time) -> None:

@@ -110,7 +110,7 @@ async def test_the_list_of_methods_says_what_each_is_and_a_reward_names_what_the
         await pilot.press("enter")
         await settle(pilot)
         assert "Reinforcement learning (PPO)" in drawn(app)
-        await pilot.press("slash", *"(ppo)", "enter", "enter")
+        await pilot.press("slash", *"(ppo)", "enter")
         await settle(pilot)
         assert "‹ ppo ›" in drawn(app)
         assert f"‹ {parent.id} sft ›" in drawn(app)
@@ -131,7 +131,7 @@ async def test_the_list_of_methods_says_what_each_is_and_a_reward_names_what_the
         assert "‹ rule:right ›" in drawn(app)
         await pilot.press("g", "enter")
         await settle(pilot)
-        await pilot.press("slash", *"orpo", "enter", "enter")
+        await pilot.press("slash", *"orpo", "enter")
         await settle(pilot)
         assert "‹ base: " in drawn(app)
 

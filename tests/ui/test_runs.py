@@ -11,6 +11,7 @@ from textual.pilot import Pilot
 from screens.app import BenchApp
 from screens.live import LiveScreen
 from screens.runs import RunsScreen
+from screens.widgets.records import Records
 from tests.fake_worker import FakeWorker, make_job
 from tests.ui.conftest import drawn, settle
 from workbench.bench import Bench
@@ -157,6 +158,26 @@ async def test_two_marked_runs_are_compared_at_80_columns(bench: Bench, runs: li
         assert drawn(pilot.app).count("◆") == 2
 
 
+async def test_a_text_in_the_list_s_place_has_the_keys(bench: Bench, runs: list[Run]) -> None:
+    """At 80 columns j reads on in a comparison; tab, help and back do not give the keys to the hidden list."""
+    async with BenchApp(bench, "runs").run_test(size=(80, 24)) as pilot:
+        screen = await shown(pilot)
+        await pilot.press("m", "G", "m")
+        await settle(pilot)
+        cursor = screen.query_one(Records).cursor
+        screen.query_one("#runs-details").styles.height = 60  # a longer text than fits
+        await pilot.press("tab", "question_mark", "escape", "j", "down", "j", "k")
+        await settle(pilot)
+
+        assert screen.text.scroll_y == 2
+        assert screen.query_one(Records).cursor == cursor
+        assert "open" not in drawn(pilot.app).splitlines()[-1]
+        assert "esc back to the list" in drawn(pilot.app)
+        await pilot.press("escape", "k")
+        await settle(pilot)
+        assert screen.query_one(Records).cursor == cursor - 1
+
+
 async def test_the_tree_has_room_for_names_at_80_columns(bench: Bench, runs: list[Run]) -> None:
     """The branches say where a run comes from, so its column makes room for what is on them."""
     export = make_job(kind="export", action="merged", parent="0002", lineage=("0001", "0002"))
@@ -168,6 +189,20 @@ async def test_the_tree_has_room_for_names_at_80_columns(bench: Bench, runs: lis
         await settle(pilot)
         assert "   ╰─ export merged" in drawn(pilot.app)
         assert "run 0001" not in drawn(pilot.app)
+
+
+@pytest.mark.parametrize("columns", [80, 110, 120, 140])
+async def test_nothing_of_a_row_is_cut_at_usual_sizes(bench: Bench, runs: list[Run], columns: int) -> None:
+    """Beside what a run is about, too, the list has room for names, steps and all digits of a loss."""
+    async with BenchApp(bench, "runs").run_test(size=(columns, 36)) as pilot:
+        await shown(pilot)
+        text = drawn(pilot.app)
+
+    row = next(row for row in text.splitlines() if "0002" in row and "† died" in row)
+    assert "dpo · polite" in row
+    assert "40/40" in row
+    assert "loss " in next(row for row in text.splitlines() if "state" in row and "does" in row)
+    assert "…" not in row
 
 
 async def test_an_empty_project_names_the_key(empty_bench: Bench) -> None:

@@ -10,7 +10,7 @@ from textual.pilot import Pilot
 from screens.app import BenchApp
 from screens.sample import SampleScreen
 from tests.fake_worker import FakeWorker, make_job
-from tests.ui.conftest import SIZES, asked, drawn, settle
+from tests.ui.conftest import SIZES, asked, drawn, settle, until
 from workbench.bench import Bench
 from workbench.events import Completed, Finished, Planned, Started, Step, Stopped
 from workbench.job import BaseRef
@@ -18,15 +18,16 @@ from workbench.next_step import NextStep
 from workbench.records import ImportReport, NewPrompt
 
 
-def sampling(bench: Bench) -> FakeWorker:
+def sampling(bench: Bench, made: int = 3) -> FakeWorker:
     """A sampling run at work, with three of its eight completions made."""
     job = make_job(
         kind="sample", action="transformers", base=BaseRef("bundled", "bundled"), settings={"n": 2},
         counts={"prompts": 4, "completions": 8},
     )  # fmt: skip
     worker = FakeWorker(bench.runs.create(job, {"prompts": []})).sign_in()
-    made = [Completed(prompt_id=p, n=0, text=f"Answer to prompt {p}.", tokens=5) for p in (1, 2, 3)]
-    return worker.write(Started(), Planned(total_steps=8), *made, Step(step=3, metrics={"completions_per_second": 2.5}))
+    answers = [Completed(prompt_id=p, n=0, text=f"Answer to prompt {p}.", tokens=5) for p in range(1, made + 1)]
+    worker.write(Started(), Planned(total_steps=8), *answers)
+    return worker.write(Step(step=made, metrics={"completions_per_second": 2.5})) if made else worker
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -66,6 +67,18 @@ async def test_a_run_is_followed_stored_and_can_be_stopped(bench: Bench) -> None
         assert "stopped" in drawn(app)
         assert not app.screen.why_not("go_on")  # type: ignore[attr-defined]
         assert bench.store.counts().completions == before + 3
+
+
+@pytest.mark.parametrize(("made", "told"), [(3, "3 completions are here: press 5"), (0, "Nothing was sampled.")])
+async def test_the_end_of_a_run_says_what_is_there_to_rank(bench: Bench, made: int, told: str) -> None:
+    """Stopped before its first answer it sends nobody to rank nothing."""
+    worker = sampling(bench, made)
+    app = BenchApp(bench, "sample")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        worker.leave(Stopped(step=made))
+        app.screen._look()  # type: ignore[attr-defined]  # the timer's look, now
+        await until(pilot, told)
 
 
 async def test_the_form_makes_the_order(bench: Bench) -> None:

@@ -26,6 +26,16 @@ def test_colours_of_text_can_be_read_in_every_theme(bench: Bench) -> None:
         assert least >= LEAST_CONTRAST, name
 
 
+def test_a_frame_that_has_the_keys_stands_out_in_every_theme(bench: Bench) -> None:
+    """The colour it lights up in is further from the ground than that of the other frames."""
+    app = BenchApp(bench)
+    for name in (name for name, theme in app.available_themes.items() if not theme.ansi):
+        app.set_reactive(BenchApp.theme, name)
+        known = app.get_css_variables()
+        lit, other, ground = (Color.parse(known[key]) for key in ("primary", "border", "background"))
+        assert contrast(lit, ground) > contrast(other, ground), name
+
+
 async def test_words_on_screen_can_be_read(bench: Bench) -> None:
     """Every word drawn on Models has that contrast: in our two themes, a pale one and one of middling greys."""
     app = BenchApp(bench, "models")

@@ -49,7 +49,7 @@ async def test_a_wrong_value_is_a_sentence_at_once_and_is_not_taken(bench: Bench
         await pilot.press("j", "j", "j", "j", "j", "j", "enter", "9", "9", "9", "9", "enter")
         await settle(pilot)
 
-        assert "rank = 9999 is above its greatest value 512." in drawn(app)
+        assert "rank = 9,999 is above its greatest value 512." in drawn(app)
         await pilot.press("escape")
         await settle(pilot)
 
@@ -98,7 +98,7 @@ async def test_choices_turn_and_are_picked_from_a_list(bench: Bench) -> None:
         await settle(pilot)
         await pilot.press("enter")
         await settle(pilot)
-        await pilot.press("slash", "d", "p", "o", "enter", "enter")
+        await pilot.press("slash", "d", "p", "o", "enter")
         await settle(pilot)
 
         assert "‹ dpo ›" in drawn(app)
@@ -141,6 +141,18 @@ async def test_s_before_the_form_is_read_starts_once_it_is(bench: Bench, monkeyp
             await pilot.pause(0.02)
 
     assert [run.job.action for run in launched] == ["sft"]
+
+
+async def test_enter_picks_what_the_filter_leaves(bench: Bench) -> None:
+    """In a list to pick from enter picks at once, also while the filter is written; with nothing left it picks none."""
+    async with BenchApp(bench).run_test(size=(80, 24)) as pilot:
+        await open_form(pilot)
+        await pilot.press("enter", "slash", *"rewxx", "enter")
+        await settle(pilot)
+        assert "enter picks" in drawn(pilot.app)
+        await pilot.press("backspace", "backspace", "enter")
+        await until(pilot, "‹ reward ›")
+        assert "enter picks" not in drawn(pilot.app)
 
 
 async def test_an_editor_stays_open_whatever_is_told_late(bench: Bench) -> None:

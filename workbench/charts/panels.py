@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from workbench import methods
 from workbench.charts.plot import Line
-from workbench.errors import SettingError
 from workbench.job import Job
 from workbench.live import Live
 from workbench.methods import Panel
@@ -56,11 +55,8 @@ def panels(job: Job) -> tuple[Panel, ...]:
         return SCORING
     if job.kind == "export":
         return ()
-    try:
-        own = methods.get(job.action).panels
-    except SettingError:  # a newer workbench's method: what every run has can still be shown
-        own = (Panel("Loss", ("loss",)),)
-    return own + SHARED
+    method = methods.known(job.action)  # of one it does not know it can still show what every run has
+    return (method.panels if method is not None else (Panel("Loss", ("loss",)),)) + SHARED
 
 
 def charts(live: Live, chosen: Sequence[Panel]) -> list[Chart]:
@@ -74,13 +70,13 @@ def _lines(live: Live, panel: Panel) -> list[Line]:
     shared = _shared(panel.metrics)
     for name in panel.metrics:
         series = _series(live, name)
-        if len(series):
+        if len(series) or len(live.evaluations.get(name, Series())):  # empty, it keeps its colour till it has points
             scale = GIB if name == "memory" else 1
             smooth = len(series) >= SMOOTH_FROM and name not in NEVER_SMOOTH
             lines.append(Line(_words(name, shared) if several else "training", series.x, series.y / scale, smooth))
     for name in panel.metrics:
-        held_out = live.evaluations.get(name)
-        if held_out is not None and len(held_out):
+        held_out = live.evaluations.get(name, Series())
+        if len(held_out):
             lines.append(Line(f"{_words(name, shared)}, held out" if several else "held out", held_out.x, held_out.y))
     return lines
 
