@@ -145,7 +145,7 @@ class _Loop:
         """A reward model on the rule's rankings; how many pairs of answers to held-out prompts it tells apart.
 
         It starts from the base: with half of the prompts it told apart 83 to 88 of 100 pairs from the SFT run, 84 to
-        88 from the base; with all of them 85 to 89. Measured on the prompts that no stage trains on, like every other
+        88 from the base; with all of them 86 to 90. Measured on the prompts that no stage trains on, like every other
         stage: the tenth of the rankings that the run itself holds out has too few pairs for that.
         """
         self.audience.stage("reward: learning to judge from the rankings")
