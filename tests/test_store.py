@@ -204,6 +204,18 @@ def test_undone_demonstrations_come_back_when_written_again(store: Store) -> Non
     assert (gone, [d.text for d in store.demonstrations()], store.counts().demonstrations) == ([], ["better"], 1)
 
 
+def test_an_import_brings_back_what_was_undone(store: Store) -> None:
+    """A file with an answer that a person had written and taken back adds it; one that stands stays whose it was."""
+    gone, kept = store.add_prompts([ask("q"), ask("r")])
+    store.undo_demonstration(store.add_demonstration(gone, "better", "edit"))
+    store.add_demonstration(kept, "mine", "edit")
+
+    report = store.add_import(REPORT, [ask("q"), ask("r")], [(0, "better"), (1, "mine")])
+
+    assert report.added["demonstrations"] == 1
+    assert [(d.text, d.origin) for d in store.demonstrations()] == [("better", "import"), ("mine", "edit")]
+
+
 def test_a_ranked_prompt_comes_back_with_new_completions(store: Store) -> None:
     """A second round of sampling puts a judged prompt back into the queue, and undoing the vote does not lose count."""
     prompt_id, shown = answered(store, "again")

@@ -63,7 +63,9 @@ class Texts(Database):
             import_id = self._begin_import(db, report, now)
             ids = [self._prompt_id(db, prompt, now, import_id) for prompt in prompts]
             demonstrations = db.executemany(
-                "INSERT OR IGNORE INTO demonstrations (prompt_id, text, origin, created) VALUES (?, ?, 'import', ?)",
+                "INSERT INTO demonstrations (prompt_id, text, origin, created) VALUES (?, ?, 'import', ?)"
+                " ON CONFLICT (prompt_id, text) DO UPDATE SET undone = NULL, origin = 'import'"
+                " WHERE undone IS NOT NULL",
                 ((ids[answer[0]], storable(answer[1]), now) for answer in answers),
             ).rowcount
             db.executemany(  # an answer that was there without tags gains them
