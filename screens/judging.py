@@ -8,8 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from screens.sources import reward_models
-
 if TYPE_CHECKING:
     from workbench.bench import Bench
 
@@ -30,8 +28,10 @@ class Asked:
 
 def choices(bench: Bench) -> dict[str, str]:
     """The orders that the queue can have, each with a word about it."""
+    from workbench import judging
+
     found = {BALANCED: "every prompt alike"}
-    for run in reward_models(bench):
+    for run in judging.reward_models(bench):
         found[f"run:{run.id}"] = "first what it is least sure of"
         found[f"run:{run.id}{LABELS}"] = "the same, and it ranks all, apart from you"
     return found

@@ -47,23 +47,18 @@ def _step(name: str) -> int:
 
 def rewards(bench: Bench) -> dict[str, str]:
     """What a reward can be made of, and what each is: reward models from the newest, then the rules."""
+    from workbench import judging
     from workbench.judges.rules import RULES
 
-    judges = {f"run:{run.id}": f"reward model {run.job.name}".rstrip() for run in reward_models(bench)}
+    judges = {f"run:{run.id}": f"reward model {run.job.name}".rstrip() for run in judging.reward_models(bench)}
     return judges | {f"rule:{rule.name}": rule.help for rule in RULES.values()}
-
-
-def reward_models(bench: Bench) -> list[Run]:
-    """Finished reward models, the newest first."""
-    return [r for r in reversed(bench.runs.all("train")) if makes_rewards(r.job) and r.paths.model.is_dir()]
 
 
 def makes_rewards(job: Job) -> bool:
     """Whether a run trains a reward model."""
     from workbench import methods
 
-    method = methods.known(job.action) if job.kind == "train" else None
-    return method is not None and method.makes == "reward model"
+    return methods.made_by(job) == "reward model"
 
 
 def why_no_model(run: Run, action: str) -> str:

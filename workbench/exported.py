@@ -295,11 +295,7 @@ def adapter_bytes(run: Run) -> int:
 
 def exportable_runs(bench: Bench) -> list[Run]:
     """Training runs that have a finished model which writes answers, newest first; reward models only score them."""
-    return [run for run in reversed(bench.runs.all("train")) if run.paths.model.is_dir() and _writes(run)]
-
-
-def _writes(run: Run) -> bool:
     from workbench import methods
 
-    method = methods.known(run.job.action)
-    return method is not None and method.makes == "policy"
+    finished = (run for run in reversed(bench.runs.all("train")) if run.paths.model.is_dir())
+    return [run for run in finished if methods.made_by(run.job) == "policy"]

@@ -38,21 +38,22 @@ class JudgeOrder:
 def reward_run(bench: Bench, name: str) -> Run:
     """The finished reward model that a person means; `last` is the newest one."""
     if name == "last":
-        known = [run for run in bench.runs.all("train") if _makes_rewards(run) and run.paths.model.is_dir()]
+        known = reward_models(bench)
         if not known:
             raise RunError("There is no reward model yet.", "Train one on your rankings: workbench train reward")
-        return known[-1]
+        return known[0]
     run = bench.runs.get(name)
-    if not _makes_rewards(run):
+    if methods.made_by(run.job) != "reward model":
         raise RunError(f"Run {run.id} is not a reward model.", "Train one on your rankings: workbench train reward")
     if not run.paths.model.is_dir():
         raise RunError(f"Run {run.id} has no finished model yet.", f"See workbench watch {run.id}.")
     return run
 
 
-def _makes_rewards(run: Run) -> bool:
-    method = methods.known(run.job.action) if run.job.kind == "train" else None
-    return method is not None and method.makes == "reward model"
+def reward_models(bench: Bench) -> list[Run]:
+    """Finished reward models, the newest first."""
+    finished = (run for run in reversed(bench.runs.all("train")) if run.paths.model.is_dir())
+    return [run for run in finished if methods.made_by(run.job) == "reward model"]
 
 
 def settings(wish: JudgeOrder) -> dict[str, fields.Value]:

@@ -45,9 +45,10 @@ def prepared(run: RunContext) -> Any:
 
 def rolled(whole: Any, count: int) -> tuple[Any, Any]:
     """A rollout of so many answers, with what every role says of it."""
-    from workbench.worker.ppo import passes, rollout
+    from workbench.worker import batches
+    from workbench.worker.ppo import passes
 
-    found = whole.writer.rollout(whole.asked.of_step(1, count, 0), rollout.generator_of(0, 1), with_logps=True)
+    found = whole.writer.rollout(whole.asked.of_step(1, count, 0), batches.generator_of(0, 1), with_logps=True)
     return found, passes.score(whole.state.roles, found, whole.learner.plans(found, 0, 1)[0], 1.0)
 
 

@@ -7,13 +7,16 @@ libraries itself, because it runs in the worker. Importing a method file does no
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from workbench.fields import Field, Value
 from workbench.methods.shared import ADAPTERS, SHARED, WHOLE
 from workbench.registry import Registry
 
-__all__ = ["SHARED", "Method", "Panel", "all_methods", "get", "known", "module"]
+if TYPE_CHECKING:
+    from workbench.job import Job
+
+__all__ = ["SHARED", "Method", "Panel", "all_methods", "get", "known", "made_by", "module"]
 
 Needs = Literal["demonstrations", "pairs", "rankings", "thumbs", "prompts"]
 """What a method trains on; `workbench.rows` makes it of a project."""
@@ -73,3 +76,9 @@ module = REGISTRY.module
 def known(name: str) -> Method | None:
     """The method of that name; None for one of another version, whose runs are in the list all the same."""
     return REGISTRY.get(name) if name in REGISTRY.modules() else None
+
+
+def made_by(job: Job) -> Makes | None:
+    """What a training run makes; None for another job, and for a method that is not known."""
+    method = known(job.action) if job.kind == "train" else None
+    return method.makes if method is not None else None

@@ -11,7 +11,7 @@ import torch
 from workbench.errors import MemoryFullError
 from workbench.worker import endings
 from workbench.worker.context import RunContext
-from workbench.worker.decoding import Answer, Rule, answer_all
+from workbench.worker.decoding import Answer, Rule, answer_all, seed_of
 
 
 def answers(
@@ -48,6 +48,11 @@ def answers(
         found.update(zip(places, written, strict=True))
         context.progress(context.step)
     return [found[place] for place in range(len(prompts))], size
+
+
+def generator_of(seed: int, step: int) -> Callable[[int], np.random.Generator]:
+    """What makes the generator of each answer of a step, by its place."""
+    return lambda place: seed_of(seed, step, place)
 
 
 def smaller(context: RunContext, size: int) -> int:

@@ -54,12 +54,8 @@ class Rollout:
         self, model: Any, prompts: Sequence[Sequence[int]], rule: Rule, step: int, *, with_logps: bool = False
     ) -> list[Answer]:
         """An answer to each prompt, each by a seed of its own."""
-
-        def generator_of(place: int) -> np.random.Generator:
-            return np.random.default_rng([self.seed, step, place])
-
         size = batch_size(model, max(map(len, prompts)), rule)
-        drawn = generator_of if rule.temperature else None
+        drawn = batches.generator_of(self.seed, step) if rule.temperature else None
         return batches.answers(self.context, model, prompts, rule, drawn, size, with_logps=with_logps)[0]
 
 

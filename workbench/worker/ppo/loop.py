@@ -13,7 +13,7 @@ import torch
 
 from workbench.errors import RunError
 from workbench.events import Metrics, Planned, Step, finite
-from workbench.worker import attempts, model, saving
+from workbench.worker import attempts, batches, model, saving
 from workbench.worker.arguments import Batch
 from workbench.worker.context import RunContext, StopRequested
 from workbench.worker.decoding import Interrupted, Rule
@@ -115,7 +115,7 @@ def one_step(whole: Run, *, check_decoding: bool = False) -> Metrics:
     began = time.monotonic()
     rolled = whole.writer.rollout(
         whole.asked.of_step(step, whole.answers, seed),
-        rollout.generator_of(seed, step),
+        batches.generator_of(seed, step),
         with_logps=check_decoding,
     )
     written = time.monotonic()

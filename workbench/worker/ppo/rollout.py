@@ -19,7 +19,7 @@ from workbench.tokens import ChatTokens
 from workbench.worker import batches
 from workbench.worker.context import RunContext
 from workbench.worker.data import read_rows
-from workbench.worker.decoding import Rule, seed_of
+from workbench.worker.decoding import Rule
 
 Row = Mapping[str, Any]
 
@@ -146,8 +146,3 @@ class Writer:
             [self.tokens.decode(a.ids) for a in written],
             [a.logps for a in written],
         )
-
-
-def generator_of(seed: int, step: int) -> Callable[[int], np.random.Generator]:
-    """What makes the generator of each answer of a step, by its place."""
-    return lambda place: seed_of(seed, step, place)
